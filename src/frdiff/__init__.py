@@ -1,0 +1,18 @@
+"""Diffusion pipelines 2-4x faster without retraining, by reusing features between steps."""
+
+from frdiff.plan import Action, Plan, Step
+from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, load_policy
+from frdiff.run import Run, Stats, apply
+
+__all__ = [
+    "Action",
+    "KeyframePolicy",
+    "Plan",
+    "Policy",
+    "Run",
+    "Stats",
+    "Step",
+    "UniformPolicy",
+    "apply",
+    "load_policy",
+]

@@ -1,0 +1,79 @@
+"""The registry of model families, and the search for the targets a policy names."""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from frdiff.adapters.target import Target, whole_residual
+from frdiff.policy import Targets
+
+__all__ = ["find_targets", "known_models", "register"]
+
+Adapter = Callable[[nn.Module, str], list[Target]]
+_ADAPTERS: dict[str, Adapter] = {}
+
+
+def register(*class_names: str) -> Callable[[Adapter], Adapter]:
+    """A decorator that makes a function the adapter of denoiser classes, named by string.
+
+    The function takes a denoiser and a target set ("paper" or "residual") and returns targets.
+    """
+
+    def add(adapter: Adapter) -> Adapter:
+        _ADAPTERS.update(dict.fromkeys(class_names, adapter))
+        return adapter
+
+    return add
+
+
+def known_models() -> list[str]:
+    """Names of the denoiser classes that have an adapter."""
+    return sorted(_ADAPTERS)
+
+
+def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
+    """The targets of a denoiser, in module order; never empty.
+
+    Args:
+        denoiser: the network called in the sampling loop.
+        targets: `"paper"`, `"residual"`, or shell wildcards over module names. Of matches within
+            one another the outermost counts: the inner ones are not run on a reuse step.
+
+    Raises:
+        ValueError: no adapter for this class, or a wildcard that matches no module.
+    """
+    if isinstance(targets, str):
+        names = [cls.__name__ for cls in type(denoiser).__mro__]
+        adapter = next((_ADAPTERS[name] for name in names if name in _ADAPTERS), None)
+        if adapter is None:
+            raise ValueError(
+                f"no adapter for {names[0]}; known: {', '.join(known_models())}. Add "
+                "src/frdiff/adapters/<family>.py with @register(...), or pass wildcards over its "
+                "module names, such as targets=['*.attn1', '*.ff']"
+            )
+        found = adapter(denoiser, targets)
+    else:
+        found = _match(denoiser, list(targets))
+    if not found:
+        raise ValueError(
+            f"{type(denoiser).__name__} has no targets {targets!r}, so nothing would be reused; "
+            "pass wildcards over its module names (denoiser.named_modules() lists them)"
+        )
+    return found
+
+
+def _match(denoiser: nn.Module, patterns: list[str]) -> list[Target]:
+    names = [name for name, _ in denoiser.named_modules() if name]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(
+                f"targets {pattern!r} matches no module of {type(denoiser).__name__}; its modules "
+                f"have names such as {', '.join(names[:: max(len(names) // 5, 1)][:6])}"
+            )
+    found: list[Target] = []
+    for name, module in denoiser.named_modules():
+        inside = any(name.startswith(target.name + ".") for target in found)
+        if name and not inside and any(fnmatchcase(name, pattern) for pattern in patterns):
+            found.append(whole_residual(name, module))
+    return found

@@ -1,0 +1,154 @@
+"""The clock: run start, step count and step index, taken from the scheduler.
+
+Every pipeline sets its timesteps through `scheduler.set_timesteps` and ends each step with
+`scheduler.step`, so these two calls, wrapped on the instance, tell the time for all of them,
+img2img and custom timesteps included, without counting network calls.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+
+__all__ = ["Clock", "noise_coordinates"]
+
+_MARK = "_frdiff_clock"
+
+
+class Clock:
+    """Calls back when a run begins and when a step ends.
+
+    Args:
+        scheduler: its `set_timesteps` and `step` are wrapped until `detach`.
+        on_start: called when timesteps have been set: a run begins.
+        on_step: called with the index of the step that just ended and the run's step count.
+
+    Raises:
+        ValueError: the scheduler already drives another run.
+    """
+
+    def __init__(
+        self,
+        scheduler: SchedulerMixin,
+        on_start: Callable[[], None],
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        if hasattr(scheduler.step, _MARK):
+            raise ValueError(
+                "this scheduler already drives another run of frdiff; call run.remove() on that "
+                "one, or give this pipeline its own: "
+                "pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)"
+            )
+        self.scheduler = scheduler
+        self._on_start = on_start
+        self._on_step = on_step
+        self._before = {
+            name: scheduler.__dict__.get(name) for name in ("set_timesteps", "step")
+        }
+        self.first: int | None = None
+        self.index = 0
+        self._wrap()
+
+    def _wrap(self) -> None:
+        set_timesteps, step = self.scheduler.set_timesteps, self.scheduler.step
+
+        @functools.wraps(set_timesteps)
+        def start(*args: Any, **kwargs: Any) -> Any:
+            result = set_timesteps(*args, **kwargs)
+            self.restart()
+            self._on_start()
+            return result
+
+        @functools.wraps(step)
+        def end(*args: Any, **kwargs: Any) -> Any:
+            # Read before the scheduler moves its own counters.
+            timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
+            self._locate(timestep)
+            result = step(*args, **kwargs)
+            self._tick()
+            return result
+
+        setattr(end, _MARK, self)
+        self.scheduler.set_timesteps = start
+        self.scheduler.step = end
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the current run: fewer than the scheduler's where it starts in the middle."""
+        return len(self.scheduler.timesteps) - (self.first or 0)
+
+    def restart(self) -> None:
+        """Set the clock to the beginning of a run."""
+        self.first, self.index = None, 0
+
+    def detach(self) -> None:
+        """Give the scheduler its own methods back."""
+        for name, before in self._before.items():
+            if before is None:
+                self.scheduler.__dict__.pop(name, None)
+            else:
+                setattr(self.scheduler, name, before)
+
+    def _locate(self, timestep: Any) -> None:
+        """Find where a run starts, and check that its steps follow one another."""
+        place = _place_in(self.scheduler.timesteps, timestep)
+        if self.first is None:
+            if place is None:
+                begin = getattr(self.scheduler, "begin_index", None)
+                place = begin if begin is not None else self._search(timestep)
+            self.first = place
+        elif place is not None and place != self.first + self.index:
+            raise RuntimeError(
+                f"scheduler.step() number {self.index + 1} of this run got timestep number "
+                f"{place + 1}, expected {self.first + self.index + 1}; call "
+                "scheduler.set_timesteps() before each run, and step once per timestep"
+            )
+
+    def _search(self, timestep: Any) -> int:
+        matches = (self.scheduler.timesteps == timestep).nonzero()
+        return int(matches[0]) if len(matches) else 0
+
+    def _tick(self) -> None:
+        index, num_steps = self.index, self.num_steps
+        self.index += 1
+        # A loop that runs again over the same timesteps begins a new run.
+        if self.index >= num_steps:
+            self.restart()
+        self._on_step(index, num_steps)
+
+
+def _place_in(timesteps: Tensor, timestep: Any) -> int | None:
+    """The index of a timestep that is a view into `timesteps`, as loops over them give; else None.
+
+    Needs no comparison of values, so no device synchronisation, and tells equal timesteps apart.
+    """
+    if not isinstance(timestep, Tensor) or timestep.dim() != 0 or timestep.dtype != timesteps.dtype:
+        return None
+    if timestep.untyped_storage().data_ptr() != timesteps.untyped_storage().data_ptr():
+        return None
+    return (timestep.storage_offset() - timesteps.storage_offset()) // timesteps.stride(0)
+
+
+def noise_coordinates(scheduler: SchedulerMixin) -> list[float]:
+    """The logarithm of the noise level of every timestep, as the scheduler has them set.
+
+    Raises:
+        ValueError: the scheduler has neither `sigmas` nor `alphas_cumprod`.
+    """
+    count = len(scheduler.timesteps)
+    sigmas = getattr(scheduler, "sigmas", None)
+    if isinstance(sigmas, Tensor) and count <= len(sigmas) <= count + 1:
+        levels = sigmas[:count].double()
+    elif isinstance(getattr(scheduler, "alphas_cumprod", None), Tensor):
+        alphas = scheduler.alphas_cumprod.double().cpu()
+        kept = alphas[scheduler.timesteps.cpu().long().clamp(0, len(alphas) - 1)]
+        levels = ((1 - kept) / kept).sqrt()
+    else:
+        raise ValueError(
+            f"{type(scheduler).__name__} tells no noise levels (sigmas or alphas_cumprod); "
+            "use coordinate='step'"
+        )
+    return levels.clamp(min=torch.finfo(torch.float64).tiny).log().tolist()

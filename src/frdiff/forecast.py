@@ -1,0 +1,48 @@
+"""Forecasts: a feature at a step extrapolated from the features of the last keyframes.
+
+`f(x) = sum_j w_j f(x_j)`, where `x` is a coordinate along the run (step index or noise level) and
+`w_j` are Lagrange's weights: they reproduce every polynomial of degree `len(x_j) - 1` and sum to 1.
+One keyframe copies, two extrapolate linearly, three quadratically.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["combine", "extrapolation_weights"]
+
+
+def extrapolation_weights(nodes: Sequence[float], at: float) -> list[float]:
+    """Lagrange weights of `nodes` for the value at `at`; they sum to 1.
+
+    Args:
+        nodes: coordinates of the stored keyframes, all different.
+        at: coordinate to extrapolate to. Equal to a node, that node's weight is 1.
+    """
+    weights = []
+    for j, node in enumerate(nodes):
+        weight = 1.0
+        for k, other in enumerate(nodes):
+            if k != j:
+                weight *= (at - other) / (node - other)
+        weights.append(weight)
+    return weights
+
+
+def combine(features: tuple[Tensor, ...], weights: Tensor) -> Tensor:
+    """The weighted sum of `features`, newest first, with weights that sum to 1.
+
+    Args:
+        features: one to three tensors of the same shape.
+        weights: shape (len(features),), a tensor and not floats, so that a compiled graph stays
+            valid when the weights change from step to step.
+    """
+    if len(features) == 1:
+        return features[0]
+    if len(features) == 2:
+        return torch.lerp(features[1], features[0], weights[0])
+    total = features[0] * weights[0]
+    for feature, weight in zip(features[1:], weights[1:], strict=True):
+        total = torch.addcmul(total, feature, weight)
+    return total

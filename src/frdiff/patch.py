@@ -1,0 +1,210 @@
+"""The patch: forwards of one denoiser and of its targets, wrapped on the instances.
+
+The wrapped forwards only read flags and tensors that are set between steps, so that
+`torch.compile(denoiser, fullgraph=True)` traces each kind of step once and never breaks.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frdiff.adapters import Target, find_targets
+from frdiff.bank import MAX_CONTEXTS, Bank, Context
+from frdiff.plan import Action, Step
+from frdiff.policy import Policy
+
+__all__ = ["DenoiserPatch"]
+
+_MARK = "_frdiff_patch"
+
+
+class DenoiserPatch:
+    """One denoiser with its targets wrapped, its bank, and what it does at the current step.
+
+    Args:
+        denoiser: its `forward` and its targets' are replaced on the instances until `detach`.
+        policy: which targets, how many keyframes to keep, whether scores are mixed.
+        on_call: called before each denoiser call that is not compiled.
+
+    Attributes:
+        action: what the next calls do; a call whose bank holds nothing that fits computes.
+        mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
+
+    Raises:
+        ValueError: already patched, or nothing to hook.
+    """
+
+    STATE = (
+        "action", "bank", "context", "current", "mixing_weight", "on_call", "reusing", "stores",
+    )  # fmt: skip
+
+    def __init__(self, denoiser: nn.Module, policy: Policy, on_call: Callable[[], None]) -> None:
+        self.denoiser = denoiser
+        self.targets = find_targets(denoiser, policy.targets)
+        self.stores = policy.reuses
+        self.mixes = policy.mixes
+        self.depth = policy.forecast + 1
+        self.on_call = on_call
+        self.input_name = next(iter(inspect.signature(denoiser.forward).parameters))
+        self._before: list[tuple[nn.Module, Any]] = []
+        self.attach()
+
+    @property
+    def attached(self) -> bool:
+        """Whether the forwards are wrapped now."""
+        return bool(self._before)
+
+    def attach(self) -> None:
+        """Wrap the forwards.
+
+        Raises:
+            ValueError: a policy is already applied to the denoiser.
+        """
+        if hasattr(self.denoiser.forward, _MARK):
+            raise ValueError(
+                f"a policy is already applied to this {type(self.denoiser).__name__}; "
+                "call run.remove() or leave its `with` block first"
+            )
+        self.start()
+        for index, target in enumerate(self.targets):
+            self._wrap_target(index, target)
+        self._wrap_denoiser()
+
+    def sample(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """The noisy input among the arguments of a denoiser call."""
+        return args[0] if args else kwargs[self.input_name]
+
+    def start(self) -> None:
+        """Begin a run: an empty bank, and step 0 computes."""
+        self.bank = Bank(len(self.targets), self.depth)
+        self.context = self.current = self.bank.contexts[0]
+        self.action = Action.KEYFRAME
+        self.reusing = False
+        self.mixing_weight = torch.ones(())
+
+    def detach(self) -> None:
+        """Give every module its own forward back and forget everything stored."""
+        for module, before in reversed(self._before):
+            if before is None:
+                del module.forward
+            else:
+                module.forward = before
+        self._before.clear()
+        self.start()
+
+    def prepare(self, step: Step, coordinate: float) -> None:
+        """Set what the calls of the next step do.
+
+        Args:
+            step: its row in the plan.
+            coordinate: its place, in the coordinate of the stored keyframes.
+        """
+        self.action = step.action
+        if step.action is Action.KEYFRAME:
+            self.bank.make_room()
+            return
+        self.bank.aim(coordinate)
+        for context in self.bank.used():
+            if context.score is not None:
+                weight = torch.tensor(step.mixing_weight, dtype=context.score.dtype)
+                self.mixing_weight = weight.to(context.score.device)
+
+    def end_step(self) -> list[Context]:
+        """The contexts called in the step that ended, in order; the next call is the first again."""
+        contexts = self.bank.contexts
+        called = contexts[: contexts.index(self.context)]
+        self.context = contexts[0]
+        return called
+
+    def _replace(self, module: nn.Module, forward: Callable) -> None:
+        self._before.append((module, module.__dict__.get("forward")))
+        module.forward = forward
+
+    def _wrap_target(self, index: int, target: Target) -> None:
+        compute_source = target.source.forward
+
+        @functools.wraps(compute_source)
+        def store(*args: Any, **kwargs: Any) -> Any:
+            result = compute_source(*args, **kwargs)
+            if self.stores:
+                slot = self.current.slots[index]
+                if slot.fresh is not None:
+                    raise RuntimeError(
+                        f"target {target.name} ran twice in one pass of the denoiser, so its "
+                        "feature is ambiguous; leave it out of the policy's targets"
+                    )
+                slot.fresh = target.extract(_first(args, kwargs), result)
+            return result
+
+        self._replace(target.source, store)
+        compute_module = target.module.forward
+
+        @functools.wraps(compute_module)
+        def replay(*args: Any, **kwargs: Any) -> Any:
+            if self.reusing:
+                feature = self.current.feature(index)
+                if feature is not None:
+                    return target.rejoin(_first(args, kwargs), feature)
+            return compute_module(*args, **kwargs)
+
+        self._replace(target.module, replay)
+
+    def _wrap_denoiser(self) -> None:
+        compute = self.denoiser.forward
+
+        @functools.wraps(compute)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if not torch.compiler.is_compiling():
+                self.on_call()
+            context = self.context
+            if context.next is None:
+                raise RuntimeError(
+                    f"the denoiser was called {MAX_CONTEXTS} times without a scheduler step, so "
+                    "another scheduler than the patched one is in use. Apply the policy to the "
+                    "pipeline that runs, or pass its scheduler: apply(denoiser, policy, scheduler=...)"
+                )
+            self.context = context.next
+            context.example = (args, kwargs)
+            sample = self.sample(args, kwargs)
+            # Read only where it matters: what a keyframe reads would split its compiled graph.
+            fits = self.action != Action.KEYFRAME and context.fits(sample)
+            if self.action == Action.JUMP and fits:
+                return _pack(context.container, context.score.clone())
+            self.current = context
+            self.reusing = self.action == Action.REUSE and fits
+            result = compute(*args, **kwargs)
+            if self.reusing:
+                if not self.mixes:
+                    return result
+                score = torch.lerp(context.score, _score(result), self.mixing_weight)
+                return _pack(type(result), score)
+            context.stored = True
+            context.sample = sample
+            if self.mixes:
+                context.score = _score(result).clone()
+                context.container = type(result)
+            return result
+
+        setattr(forward, _MARK, self)
+        self._replace(self.denoiser, forward)
+
+
+def _first(args: tuple, kwargs: dict[str, Any]) -> Any:
+    return args[0] if args else next(iter(kwargs.values()))
+
+
+def _score(result: Any) -> Tensor:
+    return result if isinstance(result, Tensor) else result[0]
+
+
+def _pack(container: type, score: Tensor) -> Any:
+    """The score in the container that the denoiser returns: a tensor, a tuple or an output."""
+    if issubclass(container, Tensor):
+        return score
+    if issubclass(container, tuple):
+        return (score,)
+    return container(score)

@@ -1,0 +1,85 @@
+"""A plan: the explicit table of what happens at each step of a run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Action", "Plan", "Step"]
+
+
+class Action(StrEnum):
+    """What a step does with the denoiser."""
+
+    KEYFRAME = "keyframe"
+    """Runs it in full and stores its features."""
+    REUSE = "reuse"
+    """Runs it with stored or forecast features in place of the targets."""
+    JUMP = "jump"
+    """Does not run it: the score is that of the last keyframe."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of a plan.
+
+    Attributes:
+        action: keyframe, reuse or jump.
+        mixing_weight: share of the reuse score in the score, in [0, 1]. 1 on keyframes and on
+            plain reuse steps, 0 on jumps.
+    """
+
+    action: Action
+    mixing_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a run; step 0 is a keyframe.
+
+    Attributes:
+        steps: one row per step.
+    """
+
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def from_keyframes(cls, keyframes: set[int], mixing_weights: list[float]) -> "Plan":
+        """The plan that computes at `keyframes` and takes the other steps' weights as given.
+
+        Args:
+            keyframes: indices computed in full.
+            mixing_weights: one per step, ignored at keyframes; 0 makes a step a jump.
+        """
+
+        def row(index: int, weight: float) -> Step:
+            if index in keyframes:
+                return Step(Action.KEYFRAME)
+            return Step(Action.REUSE if weight > 0 else Action.JUMP, weight)
+
+        return cls(tuple(row(i, weight) for i, weight in enumerate(mixing_weights)))
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __getitem__(self, index: int) -> Step:
+        return self.steps[index]
+
+    def count(self, action: Action) -> int:
+        """The number of steps with this action."""
+        return sum(step.action is action for step in self.steps)
+
+    @property
+    def keyframes(self) -> tuple[int, ...]:
+        """Indices of the keyframes, ascending."""
+        return tuple(i for i, step in enumerate(self.steps) if step.action is Action.KEYFRAME)
+
+    def cost(self, reuse_ratio: float) -> float:
+        """The cost of the run in full network passes.
+
+        Args:
+            reuse_ratio: cost of one reuse step / cost of one full step.
+        """
+        return self.count(Action.KEYFRAME) + reuse_ratio * self.count(Action.REUSE)

@@ -1,0 +1,294 @@
+"""Apply a policy to a pipeline, and the handle that says what it did."""
+
+import time
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from types import TracebackType
+
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+from torch import nn
+
+from frdiff.clock import Clock, noise_coordinates
+from frdiff.cost import CallCost, Example, call_cost
+from frdiff.patch import DenoiserPatch
+from frdiff.plan import Action, Plan
+from frdiff.policy import Policy
+
+__all__ = ["Run", "Stats", "apply"]
+
+DENOISERS = ("unet", "transformer", "transformer_2")
+FEW_STEPS = 10
+LITTLE_SAVED = 0.05
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a run did and what it cost.
+
+    Attributes:
+        steps: steps that ended.
+        keyframes: steps computed in full.
+        reuse_steps: steps with stored features.
+        jumps: steps without a network call.
+        macs: multiply-accumulates of all denoiser calls.
+        macs_full: the same run with every call in full.
+        bank_bytes: bytes stored now; 0 once the run has ended.
+        bank_bytes_peak: most bytes stored at a time.
+        seconds: wall-clock time from the first denoiser call to the end of the last step.
+    """
+
+    steps: int
+    keyframes: int
+    reuse_steps: int
+    jumps: int
+    macs: int
+    macs_full: int
+    bank_bytes: int
+    bank_bytes_peak: int
+    seconds: float
+
+    @property
+    def macs_ratio(self) -> float:
+        """`macs / macs_full`; 1 if nothing has run."""
+        return self.macs / self.macs_full if self.macs_full else 1.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.steps} steps: {self.keyframes} keyframes, {self.reuse_steps} reuse, "
+            f"{self.jumps} jumps; {self.macs / 1e9:.2f} of {self.macs_full / 1e9:.2f} GMACs "
+            f"({self.macs_ratio:.2f}); bank {self.bank_bytes_peak / 2**20:.1f} MiB at most; "
+            f"{self.seconds:.2f} s"
+        )
+
+
+class Run:
+    """A policy applied to a pipeline or denoiser: a handle and a context manager.
+
+    Use `apply` to make one. `remove()`, or leaving the `with` block in any way, restores every
+    module and the scheduler.
+
+    Attributes:
+        policy: as given.
+        plan: the table of the current or last run; None before the first step has ended.
+        patches: one per denoiser.
+    """
+
+    def __init__(
+        self, denoisers: list[nn.Module], policy: Policy, source: "DiffusionPipeline | _Loop"
+    ) -> None:
+        self.policy = policy
+        self.plan: Plan | None = None
+        self.patches: list[DenoiserPatch] = []
+        self._source = source
+        self._examples: dict[tuple[int, torch.Size], Example] = {}
+        self._costs: dict[tuple[int, torch.Size], CallCost] = {}
+        self._coordinates: list[float] = []
+        self._began: float | None = None
+        self._forget()
+        try:
+            for denoiser in denoisers:
+                self.patches.append(DenoiserPatch(denoiser, policy, self._on_call))
+            self._clock = Clock(source.scheduler, self._start, self._on_step)
+        except BaseException:
+            for patch in self.patches:
+                patch.detach()
+            raise
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"<frdiff run: {self.policy}, {len(self.targets)} targets, {self.stats}>"
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the hooked modules, denoiser by denoiser."""
+        return [target.name for patch in self.patches for target in patch.targets]
+
+    @property
+    def stats(self) -> Stats:
+        """Figures of the current run, or of the last one. MACs are counted when first asked for."""
+        macs = macs_full = 0
+        for (index, shape, action), calls in self._calls.items():
+            cost = self._cost(index, shape)
+            macs_full += calls * cost.macs
+            macs += calls * {
+                Action.KEYFRAME: cost.macs,
+                Action.REUSE: cost.reuse_macs,
+                Action.JUMP: 0,
+            }[action]
+        return Stats(
+            steps=sum(self._steps.values()),
+            keyframes=self._steps[Action.KEYFRAME],
+            reuse_steps=self._steps[Action.REUSE],
+            jumps=self._steps[Action.JUMP],
+            macs=macs,
+            macs_full=macs_full,
+            bank_bytes=sum(patch.bank.nbytes for patch in self.patches),
+            bank_bytes_peak=self._peak,
+            seconds=self._seconds,
+        )
+
+    def remove(self) -> None:
+        """Restore every module and the scheduler; harmless when done before."""
+        for patch in self.patches:
+            patch.detach()
+        self._clock.detach()
+
+    def _cost(self, index: int, shape: torch.Size) -> CallCost:
+        key = index, shape
+        if key not in self._costs:
+            self._costs[key] = call_cost(self.patches[index], self._examples[key])
+        return self._costs[key]
+
+    def _forget(self) -> None:
+        """Set all figures to those of a run that has not begun."""
+        self._steps: Counter[Action] = Counter()
+        self._calls: Counter[tuple[int, torch.Size, Action]] = Counter()
+        self._peak = 0
+        self._seconds = 0.0
+
+    def _start(self) -> None:
+        """Begin a run."""
+        self._forget()
+        self.plan = None
+        for patch in self.patches:
+            patch.start()
+        self._began = time.perf_counter()
+
+    def _on_call(self) -> None:
+        if self._source.scheduler is not self._clock.scheduler:
+            # The pipeline's scheduler was swapped, and the new one has its timesteps set already.
+            self._clock.detach()
+            self._clock = Clock(self._source.scheduler, self._start, self._on_step)
+            self._start()
+        if self._began is None:
+            self._start()
+
+    def _on_step(self, index: int, num_steps: int) -> None:
+        if index == 0:
+            self.plan = self.policy.plan(num_steps)
+            self._warn_if_little(self.plan)
+            self._coordinates = self._run_coordinates()
+        if self.plan is None:
+            raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
+        self._tally(self.plan[index].action)
+        for patch in self.patches:
+            patch.bank.commit(self._coordinates[index])
+        if index + 1 == num_steps:
+            self._finish()
+            return
+        for patch in self.patches:
+            patch.prepare(self.plan[index + 1], self._coordinates[index + 1])
+        if self._began is not None:
+            self._seconds = time.perf_counter() - self._began
+
+    def _tally(self, planned: Action) -> None:
+        """Count the calls of the step that ended, and the step itself."""
+        action = planned
+        for number, patch in enumerate(self.patches):
+            for context in patch.end_step():
+                args, kwargs = context.example
+                shape = patch.sample(args, kwargs).shape
+                if (number, shape) not in self._examples:
+                    self._examples[number, shape] = Example(args, kwargs)
+                done = Action.KEYFRAME if context.stored else planned
+                self._calls[number, shape, done] += 1
+                if context.stored:
+                    # A call whose bank held nothing that fits was computed, whatever was planned.
+                    action = Action.KEYFRAME
+        self._steps[action] += 1
+        if action is Action.KEYFRAME:
+            self._peak = max(self._peak, sum(patch.bank.nbytes for patch in self.patches))
+
+    def _finish(self) -> None:
+        for patch in self.patches:
+            patch.start()
+        device = next(self.patches[0].denoiser.parameters()).device
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        if self._began is not None:
+            self._seconds = time.perf_counter() - self._began
+        self._began = None
+
+    def _run_coordinates(self) -> list[float]:
+        first = self._clock.first or 0
+        if self.policy.coordinate == "noise" and self.policy.forecast:
+            return noise_coordinates(self._clock.scheduler)[first:]
+        return [float(i) for i in range(self._clock.num_steps)]
+
+    def _warn_if_little(self, plan: Plan) -> None:
+        computed = plan.count(Action.KEYFRAME) / len(plan)
+        if len(plan) < FEW_STEPS:
+            reason = f"a run of {len(plan)} steps (fewer than {FEW_STEPS}) has little to reuse"
+        elif computed > 1 - LITTLE_SAVED:
+            reason = f"the plan computes {computed:.0%} of its steps in full"
+        else:
+            return
+        warnings.warn(f"{reason}: expect little speed-up", UserWarning, stacklevel=2)
+
+
+def apply(
+    target: DiffusionPipeline | nn.Module,
+    policy: Policy,
+    *,
+    scheduler: SchedulerMixin | None = None,
+) -> Run:
+    """A handle on `target` with `policy` applied; also a context manager that removes it.
+
+    Args:
+        target: any diffusers pipeline with a U-Net or transformer, or a bare denoiser.
+        policy: what to compute, reuse and jump.
+        scheduler: with a bare denoiser, the scheduler that its loop steps.
+
+    Raises:
+        TypeError: `target` or `policy` is something else.
+        ValueError: no denoiser or no scheduler, nothing to hook, or a policy applied already.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy must be a frdiff policy, got {type(policy).__name__}")
+    if isinstance(target, nn.Module):
+        if scheduler is None:
+            raise ValueError(
+                "a bare denoiser needs the scheduler that its loop steps: "
+                "apply(denoiser, policy, scheduler=scheduler)"
+            )
+        return Run([_unwrap(target)], policy, _Loop(scheduler))
+    if not isinstance(target, DiffusionPipeline):
+        raise TypeError(
+            f"target must be a diffusers pipeline or a denoiser, got {type(target).__name__}"
+        )
+    if scheduler is not None:
+        raise ValueError("a pipeline has its own scheduler; set pipe.scheduler instead")
+    parts = target.components
+    denoisers = [_unwrap(parts[name]) for name in DENOISERS if parts.get(name) is not None]
+    if not denoisers:
+        raise ValueError(
+            f"{type(target).__name__} has no denoiser ({', '.join(DENOISERS)}), only "
+            f"{', '.join(parts)}; pass the network: apply(denoiser, policy, scheduler=...)"
+        )
+    if parts.get("scheduler") is None:
+        raise ValueError(f"{type(target).__name__} has no scheduler; set pipe.scheduler")
+    return Run(denoisers, policy, target)
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A hand-written loop, as far as a run needs to know it."""
+
+    scheduler: SchedulerMixin
+
+
+def _unwrap(module: nn.Module) -> nn.Module:
+    """The module that `torch.compile` wrapped, or the module itself."""
+    return getattr(module, "_orig_mod", module)
