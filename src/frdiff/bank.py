@@ -54,7 +54,7 @@ class Context:
     def __init__(self, targets: int) -> None:
         self.slots = [Slot() for _ in range(targets)]
         self.score: Tensor | None = None
-        self.container: type = Tensor
+        self.container: Any = None
         self.sample: Tensor | None = None
         self.example: tuple[tuple, dict[str, Any]] | None = None
         self.stored = False
@@ -92,9 +92,7 @@ class Context:
             kept = () if new is None else (new, *slot.history)[: len(self.nodes)]
             # Padding has weight 0. A second tensor on the same memory, since a compiled graph
             # made for one tensor given twice would not serve two different ones later.
-            slot.history = kept + tuple(
-                kept[-1].detach() for _ in range(depth - len(kept)) if kept
-            )
+            slot.history = kept + tuple(kept[-1].detach() for _ in range(depth - len(kept)) if kept)
             slot.fresh = None
         self.stored = False
 

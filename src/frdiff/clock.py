@@ -45,9 +45,7 @@ class Clock:
         self.scheduler = scheduler
         self._on_start = on_start
         self._on_step = on_step
-        self._before = {
-            name: scheduler.__dict__.get(name) for name in ("set_timesteps", "step")
-        }
+        self._before = {name: scheduler.__dict__.get(name) for name in ("set_timesteps", "step")}
         self.first: int | None = None
         self.index = 0
         self._wrap()

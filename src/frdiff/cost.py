@@ -11,22 +11,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import DiffusionPipeline
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from frdiff.bank import Bank
+from frdiff.denoisers import find_denoisers
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Action
+from frdiff.policy import Policy
+from frdiff.sampling import sample
 
-__all__ = ["CallCost", "Example", "TargetCost", "call_cost"]
-
+__all__ = ["CallCost", "Example", "TargetCost", "call_cost", "first_call_cost"]
 
 
 def _attention_flops(
     query: torch.Size, key: torch.Size, value: torch.Size, *args: Any, **kwargs: Any
 ) -> int:
-    return sdpa_flop_count(query, key, value)
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 # Without this the counter takes attention on the CPU for free.
@@ -136,3 +139,36 @@ def _rehearsal(patch: DenoiserPatch) -> Iterator[None]:
 
 def _nothing() -> None:
     pass
+
+
+class _Captured(Exception):
+    """Carries the arguments of a denoiser's first call out of a pipeline."""
+
+
+def first_call_cost(pipe: DiffusionPipeline, policy: Policy) -> dict[str, CallCost]:
+    """The cost of a denoiser call of `pipe` at its default size, by denoiser class name.
+
+    The pipeline runs up to its first denoiser call and no further.
+
+    Args:
+        policy: its targets are counted.
+    """
+    costs: dict[str, CallCost] = {}
+
+    def capture(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        raise _Captured(args, kwargs)
+
+    for denoiser in find_denoisers(pipe):
+        handle = denoiser.register_forward_pre_hook(capture, with_kwargs=True)
+        try:
+            sample(pipe, ["0"], steps=2)
+        except _Captured as call:
+            example = Example(*call.args)
+        finally:
+            handle.remove()
+        patch = DenoiserPatch(denoiser, policy, pipe, _nothing)
+        try:
+            costs[type(denoiser).__name__] = call_cost(patch, example)
+        finally:
+            patch.detach()
+    return costs

@@ -7,7 +7,7 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,15 @@ from frdiff.bank import MAX_CONTEXTS, Bank, Context
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
 
-__all__ = ["DenoiserPatch"]
+__all__ = ["DenoiserPatch", "Source"]
 
 _MARK = "_frdiff_patch"
+
+
+class Source(Protocol):
+    """What owns the scheduler: a pipeline, or what stands for a hand-written loop."""
+
+    scheduler: Any
 
 
 class DenoiserPatch:
@@ -28,10 +34,12 @@ class DenoiserPatch:
     Args:
         denoiser: its `forward` and its targets' are replaced on the instances until `detach`.
         policy: which targets, how many keyframes to keep, whether scores are mixed.
+        source: its attribute `scheduler` is the one in use now.
         on_call: called before each denoiser call that is not compiled.
 
     Attributes:
         action: what the next calls do; a call whose bank holds nothing that fits computes.
+        scheduler: the one that ends this denoiser's steps.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
 
     Raises:
@@ -42,12 +50,20 @@ class DenoiserPatch:
         "action", "bank", "context", "current", "mixing_weight", "on_call", "reusing", "stores",
     )  # fmt: skip
 
-    def __init__(self, denoiser: nn.Module, policy: Policy, on_call: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        policy: Policy,
+        source: Source,
+        on_call: Callable[[], None],
+    ) -> None:
         self.denoiser = denoiser
         self.targets = find_targets(denoiser, policy.targets)
         self.stores = policy.reuses
         self.mixes = policy.mixes
         self.depth = policy.forecast + 1
+        self.source = source
+        self.scheduler = source.scheduler
         self.on_call = on_call
         self.input_name = next(iter(inspect.signature(denoiser.forward).parameters))
         self._before: list[tuple[nn.Module, Any]] = []
@@ -114,7 +130,7 @@ class DenoiserPatch:
                 self.mixing_weight = weight.to(context.score.device)
 
     def end_step(self) -> list[Context]:
-        """The contexts called in the step that ended, in order; the next call is the first again."""
+        """The contexts called in the step that ended, in order; then the first is next again."""
         contexts = self.bank.contexts
         called = contexts[: contexts.index(self.context)]
         self.context = contexts[0]
@@ -160,25 +176,30 @@ class DenoiserPatch:
         def forward(*args: Any, **kwargs: Any) -> Any:
             if not torch.compiler.is_compiling():
                 self.on_call()
+            elif self.source.scheduler is not self.scheduler:
+                raise RuntimeError(
+                    "the pipeline's scheduler was replaced while its compiled denoiser is patched; "
+                    "call run.remove() and apply the policy again"
+                )
             context = self.context
             if context.next is None:
                 raise RuntimeError(
                     f"the denoiser was called {MAX_CONTEXTS} times without a scheduler step, so "
                     "another scheduler than the patched one is in use. Apply the policy to the "
-                    "pipeline that runs, or pass its scheduler: apply(denoiser, policy, scheduler=...)"
+                    "pipeline that runs, or give apply(denoiser, policy) the right scheduler="
                 )
             self.context = context.next
             context.example = (args, kwargs)
             sample = self.sample(args, kwargs)
             # Read only where it matters: what a keyframe reads would split its compiled graph.
             fits = self.action != Action.KEYFRAME and context.fits(sample)
-            if self.action == Action.JUMP and fits:
+            if self.action == Action.JUMP and fits and context.score is not None:
                 return _pack(context.container, context.score.clone())
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
             result = compute(*args, **kwargs)
             if self.reusing:
-                if not self.mixes:
+                if context.score is None:
                     return result
                 score = torch.lerp(context.score, _score(result), self.mixing_weight)
                 return _pack(type(result), score)
@@ -201,7 +222,7 @@ def _score(result: Any) -> Tensor:
     return result if isinstance(result, Tensor) else result[0]
 
 
-def _pack(container: type, score: Tensor) -> Any:
+def _pack(container: Any, score: Tensor) -> Any:
     """The score in the container that the denoiser returns: a tensor, a tuple or an output."""
     if issubclass(container, Tensor):
         return score

@@ -13,7 +13,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,10 @@ class Policy(ABC):
     @abstractmethod
     def plan(self, num_steps: int) -> Plan:
         """The explicit table for a run of `num_steps` steps."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
         """Write the policy as readable, versioned JSON; `frdiff.load_policy` reads it."""
@@ -219,7 +223,7 @@ KINDS: dict[str, type[UniformPolicy] | type[KeyframePolicy]] = {
 def dumps(policy: Policy) -> str:
     """The JSON text of a policy: its kind, the file version and its fields."""
     kind = next(name for name, known in KINDS.items() if type(policy) is known)
-    content = {"frdiff_policy": FILE_VERSION, "kind": kind, **asdict(policy)}  # type: ignore[call-overload]
+    content = {"frdiff_policy": FILE_VERSION, "kind": kind, **policy.to_dict()}
     return json.dumps(content, indent=2) + "\n"
 
 

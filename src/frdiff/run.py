@@ -12,13 +12,13 @@ from torch import nn
 
 from frdiff.clock import Clock, noise_coordinates
 from frdiff.cost import CallCost, Example, call_cost
-from frdiff.patch import DenoiserPatch
+from frdiff.denoisers import find_denoisers, unwrap
+from frdiff.patch import DenoiserPatch, Source
 from frdiff.plan import Action, Plan
 from frdiff.policy import Policy
 
 __all__ = ["Run", "Stats", "apply"]
 
-DENOISERS = ("unet", "transformer", "transformer_2")
 FEW_STEPS = 10
 LITTLE_SAVED = 0.05
 
@@ -75,9 +75,7 @@ class Run:
         patches: one per denoiser.
     """
 
-    def __init__(
-        self, denoisers: list[nn.Module], policy: Policy, source: "DiffusionPipeline | _Loop"
-    ) -> None:
+    def __init__(self, denoisers: list[nn.Module], policy: Policy, source: Source) -> None:
         self.policy = policy
         self.plan: Plan | None = None
         self.patches: list[DenoiserPatch] = []
@@ -89,7 +87,7 @@ class Run:
         self._forget()
         try:
             for denoiser in denoisers:
-                self.patches.append(DenoiserPatch(denoiser, policy, self._on_call))
+                self.patches.append(DenoiserPatch(denoiser, policy, source, self._on_call))
             self._clock = Clock(source.scheduler, self._start, self._on_step)
         except BaseException:
             for patch in self.patches:
@@ -122,11 +120,14 @@ class Run:
         for (index, shape, action), calls in self._calls.items():
             cost = self._cost(index, shape)
             macs_full += calls * cost.macs
-            macs += calls * {
-                Action.KEYFRAME: cost.macs,
-                Action.REUSE: cost.reuse_macs,
-                Action.JUMP: 0,
-            }[action]
+            macs += (
+                calls
+                * {
+                    Action.KEYFRAME: cost.macs,
+                    Action.REUSE: cost.reuse_macs,
+                    Action.JUMP: 0,
+                }[action]
+            )
         return Stats(
             steps=sum(self._steps.values()),
             keyframes=self._steps[Action.KEYFRAME],
@@ -171,6 +172,8 @@ class Run:
             # The pipeline's scheduler was swapped, and the new one has its timesteps set already.
             self._clock.detach()
             self._clock = Clock(self._source.scheduler, self._start, self._on_step)
+            for patch in self.patches:
+                patch.scheduler = self._source.scheduler
             self._start()
         if self._began is None:
             self._start()
@@ -198,6 +201,7 @@ class Run:
         action = planned
         for number, patch in enumerate(self.patches):
             for context in patch.end_step():
+                assert context.example is not None
                 args, kwargs = context.example
                 shape = patch.sample(args, kwargs).shape
                 if (number, shape) not in self._examples:
@@ -263,32 +267,21 @@ def apply(
                 "a bare denoiser needs the scheduler that its loop steps: "
                 "apply(denoiser, policy, scheduler=scheduler)"
             )
-        return Run([_unwrap(target)], policy, _Loop(scheduler))
+        return Run([unwrap(target)], policy, _Loop(scheduler))
     if not isinstance(target, DiffusionPipeline):
         raise TypeError(
             f"target must be a diffusers pipeline or a denoiser, got {type(target).__name__}"
         )
     if scheduler is not None:
         raise ValueError("a pipeline has its own scheduler; set pipe.scheduler instead")
-    parts = target.components
-    denoisers = [_unwrap(parts[name]) for name in DENOISERS if parts.get(name) is not None]
-    if not denoisers:
-        raise ValueError(
-            f"{type(target).__name__} has no denoiser ({', '.join(DENOISERS)}), only "
-            f"{', '.join(parts)}; pass the network: apply(denoiser, policy, scheduler=...)"
-        )
-    if parts.get("scheduler") is None:
+    denoisers = find_denoisers(target)
+    if target.components.get("scheduler") is None:
         raise ValueError(f"{type(target).__name__} has no scheduler; set pipe.scheduler")
     return Run(denoisers, policy, target)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Loop:
     """A hand-written loop, as far as a run needs to know it."""
 
     scheduler: SchedulerMixin
-
-
-def _unwrap(module: nn.Module) -> nn.Module:
-    """The module that `torch.compile` wrapped, or the module itself."""
-    return getattr(module, "_orig_mod", module)

@@ -12,6 +12,6 @@ def dit_targets(transformer: nn.Module, targets: str) -> list[Target]:
     parts = ("attn1",) if targets == "paper" else ("attn1", "ff")
     return [
         output(f"transformer_blocks.{index}.{part}", getattr(block, part))
-        for index, block in enumerate(transformer.transformer_blocks)
+        for index, block in enumerate(transformer.get_submodule("transformer_blocks").children())
         for part in parts
     ]

@@ -1,0 +1,289 @@
+"""The command line: `frdiff generate` and `frdiff inspect`."""
+
+import dataclasses
+import json
+import os
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+# Before transformers is imported: it reports optional packages that nothing here needs.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import diffusers
+import typer
+from diffusers import DiffusionPipeline
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from typer.core import TyperGroup
+
+from frdiff.compare import Contender, Outcome, compare, draw_grid
+from frdiff.cost import CallCost, first_call_cost
+from frdiff.models import open_pipeline
+from frdiff.plan import Plan
+from frdiff.policy import Policy, UniformPolicy, load_policy
+from frdiff.run import apply
+from frdiff.sampling import SCHEDULERS, sample, set_scheduler
+
+__all__ = ["app", "main"]
+
+MIB = 2**20
+out = Console()
+err = Console(stderr=True)
+
+
+class _OneLineErrors(TyperGroup):
+    """Turns errors of the library into one line and exit status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, typer.Exit | typer.Abort):
+                raise
+            err.print(f"[bold red]error:[/] {' '.join(str(error).split())}", soft_wrap=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Diffusion pipelines faster without retraining, by reusing features between steps.",
+)
+SchedulerName = StrEnum("SchedulerName", list(SCHEDULERS))  # type: ignore[misc]
+
+Model = Annotated[str, typer.Argument(help="A shipped model (emoji), a folder or a hub id.")]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="A policy file.")]
+Interval = Annotated[int, typer.Option(help="Keyframes every so many steps; larger is faster.")]
+Bias = Annotated[float, typer.Option(help="Where mixing turns from jumps to reuse, 0 to 1.")]
+Tau = Annotated[float, typer.Option(help="Steepness of the mixing ramp.")]
+Mixing = Annotated[bool, typer.Option(help="Mix earlier scores in, as the paper does.")]
+Forecast = Annotated[int, typer.Option(help="0 copies features, 1 extrapolates, 2 quadratically.")]
+TargetOption = Annotated[
+    str, typer.Option("--targets", help='"paper", "residual", or wildcards with commas between.')
+]
+Steps = Annotated[int | None, typer.Option(help="Steps of the run; default 25, or the policy's.")]
+Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
+SchedulerOption = Annotated[
+    SchedulerName | None, typer.Option("--scheduler", help="Default: the model's own.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def generate(
+    model: Model,
+    prompts: Annotated[list[str], typer.Argument(help="One picture each.")],
+    policy: PolicyFile = None,
+    interval: Interval = 2,
+    bias: Bias = 0.5,
+    tau: Tau = 30.0,
+    mixing: Mixing = True,
+    forecast: Forecast = 0,
+    targets: TargetOption = "paper",
+    steps: Steps = None,
+    scheduler: SchedulerOption = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
+    seed: Seed = 0,
+    compare_: Annotated[
+        bool,
+        typer.Option("--compare", help="Draw in full and with fewer steps at the same cost, too."),
+    ] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="With --compare: the paper's policy beside it.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(help="With --compare: timing rounds.")] = 3,
+    output: Annotated[Path, typer.Option(help="Folder for the PNGs.")] = Path("outputs"),
+    device: Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Draw pictures with a policy; with --compare, side by side with the full pipeline."""
+    chosen = _policy(policy, interval, bias, tau, mixing, forecast, targets)
+    num_steps = _num_steps(chosen, steps)
+    if paper and not compare_:
+        raise ValueError("--paper goes with --compare")
+    pipe = _open(model, device)
+    if scheduler is not None:
+        set_scheduler(pipe, scheduler.value)
+    output.mkdir(parents=True, exist_ok=True)
+    if not compare_:
+        with err.status("drawing"), apply(pipe, chosen) as run:
+            images = sample(pipe, prompts, steps=num_steps, seed=seed, guidance=guidance)
+            path = output / "pictures.png"
+            draw_grid([("", images)], prompts).save(path)
+            stats = dataclasses.asdict(run.stats) | {"macs_ratio": run.stats.macs_ratio}
+        _print_json({"picture": str(path), **stats}) if as_json else out.print(
+            f"{run.stats}\n{path}", soft_wrap=True
+        )
+        return
+
+    full = Contender("full pipeline", num_steps)
+    contenders = [full, Contender("frdiff", num_steps, chosen)]
+    with err.status("counting the cost"), apply(pipe, chosen) as run:
+        sample(pipe, prompts[:1], steps=num_steps, seed=seed, guidance=guidance)
+        passes = max(1, round(run.stats.macs_ratio * num_steps))
+    contenders.append(Contender("fewer steps", passes))
+    if paper:
+        contenders.append(Contender("the paper's policy", num_steps, UniformPolicy(interval)))
+    with _progress() as bar:
+        task = bar.add_task("drawing in turns", total=repeats * len(contenders))
+        outcomes = compare(
+            pipe,
+            contenders,
+            prompts,
+            seed=seed,
+            guidance=guidance,
+            repeats=repeats,
+            on_call=lambda: bar.advance(task),
+        )
+    path = output / "side_by_side.png"
+    draw_grid([(_caption(outcome), outcome.images) for outcome in outcomes], prompts).save(path)
+    rows = [outcome.row() for outcome in outcomes]
+    (output / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        _print_json({"picture": str(path), "rows": rows})
+    else:
+        out.print(_comparison_table(outcomes, type(pipe.scheduler).__name__))
+        out.print(str(path), soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    subject: Annotated[str, typer.Argument(help="A model as in generate, or a policy file.")],
+    targets: TargetOption = "residual",
+    forecast: Forecast = 1,
+    steps: Steps = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a model's targets with their costs, or a policy's table step by step."""
+    if subject.endswith(".json"):
+        policy = load_policy(subject)
+        plan = policy.plan(_num_steps(policy, steps))
+        if as_json:
+            _print_json({"policy": policy.to_dict(), "plan": _plan_rows(plan)})
+        else:
+            out.print(_plan_table(plan, subject))
+            out.print(str(policy), soft_wrap=True)
+        return
+    pipe = _open(subject, "cpu")
+    with err.status("counting"):
+        policy = UniformPolicy(2, forecast=forecast, targets=_targets(targets))
+        costs = first_call_cost(pipe, policy)
+    if as_json:
+        _print_json({name: _cost_dict(cost) for name, cost in costs.items()})
+        return
+    for name, cost in costs.items():
+        out.print(_cost_table(name, cost))
+        bank = cost.feature_bytes * (forecast + 1) / MIB
+        out.print(
+            f"full step {cost.macs / 1e9:.3f} GMACs, reuse step {cost.reuse_macs / 1e9:.3f}: reuse "
+            f"ratio {cost.reuse_ratio:.3f}; bank {bank:.2f} MiB with forecast {forecast}"
+        )
+
+
+def _policy(
+    path: Path | None,
+    interval: int,
+    bias: float,
+    tau: float,
+    mixing: bool,
+    forecast: int,
+    targets: str,
+) -> Policy:
+    if path is not None:
+        return load_policy(path)
+    return UniformPolicy(interval, bias, tau, mixing, forecast, _targets(targets))
+
+
+def _targets(text: str) -> str | list[str]:
+    return text if text in ("paper", "residual") else text.split(",")
+
+
+def _num_steps(policy: Policy, steps: int | None) -> int:
+    """The step count asked for, the policy's own, or 25; refused if the policy has another."""
+    chosen = steps if steps is not None else int(getattr(policy, "num_steps", 25))
+    policy.plan(chosen)
+    return chosen
+
+
+def _open(model: str, device: str) -> DiffusionPipeline:
+    with err.status(f"loading {model}"):
+        return open_pipeline(model).to(device)
+
+
+def _progress() -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    return Progress(*columns, TimeRemainingColumn(), console=err, transient=True)
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2))
+
+
+def _caption(outcome: Outcome) -> str:
+    lines = [outcome.name, f"{outcome.steps} steps, {outcome.seconds:.2f} s"]
+    if outcome.speedup != 1.0:
+        lines.append(f"{outcome.speedup:.2f}x, {outcome.psnr:.1f} dB")
+    return "\n".join(lines)
+
+
+def _comparison_table(outcomes: list[Outcome], scheduler: str) -> Table:
+    table = Table(title=f"{len(outcomes[0].images)} pictures, {scheduler}")
+    for name in ("", "steps", "seconds", "speed-up", "MACs", "PSNR dB", "SSIM", "bank MiB"):
+        table.add_column(name, justify="right" if name else "left")
+    for outcome in outcomes:
+        bank = outcome.stats.bank_bytes_peak / MIB if outcome.stats else 0.0
+        table.add_row(
+            outcome.name,
+            str(outcome.steps),
+            f"{outcome.seconds:.2f}",
+            f"{outcome.speedup:.2f}x",
+            f"{outcome.macs_ratio:.2f}",
+            f"{outcome.psnr:.1f}",
+            f"{outcome.ssim:.3f}",
+            f"{bank:.1f}",
+        )
+    return table
+
+
+def _plan_rows(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {"step": i, "action": str(step.action), "mixing_weight": step.mixing_weight}
+        for i, step in enumerate(plan)
+    ]
+
+
+def _plan_table(plan: Plan, title: str) -> Table:
+    table = Table("step", "action", "mixing weight", title=f"{title}: {len(plan)} steps")
+    for row in _plan_rows(plan):
+        table.add_row(str(row["step"]), row["action"], f"{row['mixing_weight']:.3f}")
+    return table
+
+
+def _cost_dict(cost: CallCost) -> dict[str, Any]:
+    return dataclasses.asdict(cost) | {"reuse_ratio": cost.reuse_ratio}
+
+
+def _cost_table(name: str, cost: CallCost) -> Table:
+    table = Table("target", title=name)
+    for column in ("MMACs", "of all", "left on reuse", "feature KiB"):
+        table.add_column(column, justify="right")
+    for target in cost.targets:
+        table.add_row(
+            target.name,
+            f"{target.macs / 1e6:.2f}",
+            f"{target.macs / cost.macs:.1%}",
+            f"{target.reuse_macs / 1e6:.2f}",
+            f"{target.feature_bytes / 1024:.1f}",
+        )
+    return table
+
+
+def main() -> None:
+    """Run the command line."""
+    diffusers.utils.logging.set_verbosity_error()
+    warnings.showwarning = lambda message, *_: err.print(f"[yellow]warning:[/] {message}")
+    app()

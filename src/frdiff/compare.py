@@ -1,0 +1,186 @@
+"""Contenders side by side: the same pictures from the same noise, with time, cost and fidelity."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image, ImageDraw, ImageFont
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+from frdiff.policy import Policy
+from frdiff.run import Stats, apply
+from frdiff.sampling import sample
+
+__all__ = ["Contender", "Outcome", "compare", "draw_grid", "psnr", "ssim"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way of drawing: a step count, and a policy or None for the untouched pipeline."""
+
+    name: str
+    steps: int
+    policy: Policy | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contender drew and what it cost.
+
+    Attributes:
+        images: (N, H, W, 3) float32 in [0, 1].
+        seconds: median wall-clock time of a whole pipeline call, text and decoder included.
+        speedup: median over rounds of the first contender's seconds / these seconds.
+        macs_ratio: MACs of the denoiser / those of the first contender.
+        psnr: median over pictures against the first contender's, in dB.
+        ssim: likewise, structural similarity.
+        stats: of the run; None for the untouched pipeline.
+    """
+
+    name: str
+    steps: int
+    images: np.ndarray
+    seconds: float
+    speedup: float
+    macs_ratio: float
+    psnr: float
+    ssim: float
+    stats: Stats | None
+
+    def row(self) -> dict[str, float | int | str]:
+        """The figures without the pictures, ready for JSON."""
+        return {
+            "name": self.name,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "speedup": self.speedup,
+            "macs_ratio": self.macs_ratio,
+            "psnr": self.psnr,
+            "ssim": self.ssim,
+            "bank_bytes_peak": self.stats.bank_bytes_peak if self.stats else 0,
+        }
+
+
+def compare(
+    pipe: DiffusionPipeline,
+    contenders: Sequence[Contender],
+    prompts: Sequence[str],
+    *,
+    seed: int = 0,
+    guidance: float | None = None,
+    repeats: int = 3,
+    on_call: Callable[[], None] = lambda: None,
+) -> list[Outcome]:
+    """One outcome per contender; the first is what the others are measured against.
+
+    Rounds alternate between the contenders, so that a machine that slows down slows all of them.
+
+    Args:
+        contenders: the first without a policy.
+        repeats: rounds, at least 1; figures of time are medians over them.
+        on_call: called after each pipeline call; there are `repeats * len(contenders)`.
+    """
+    if not contenders or contenders[0].policy is not None:
+        raise ValueError("the first contender must be the untouched pipeline, policy=None")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    seconds: list[list[float]] = [[] for _ in contenders]
+    images: list[np.ndarray] = []
+    stats: list[Stats | None] = []
+    for repeat in range(repeats):
+        for contender, times in zip(contenders, seconds, strict=True):
+            drawn, took, figures = _draw(pipe, contender, prompts, seed, guidance)
+            times.append(took)
+            on_call()
+            if repeat == 0:
+                images.append(drawn)
+                stats.append(figures)
+    full = contenders[0]
+    return [
+        Outcome(
+            name=contender.name,
+            steps=contender.steps,
+            images=drawn,
+            seconds=statistics.median(times),
+            speedup=statistics.median(a / b for a, b in zip(seconds[0], times, strict=True)),
+            macs_ratio=(figures.macs_ratio if figures else 1.0) * contender.steps / full.steps,
+            psnr=statistics.median(psnr(images[0], drawn)),
+            ssim=statistics.median(ssim(images[0], drawn)),
+            stats=figures,
+        )
+        for contender, drawn, figures, times in zip(contenders, images, stats, seconds, strict=True)
+    ]
+
+
+def _draw(
+    pipe: DiffusionPipeline,
+    contender: Contender,
+    prompts: Sequence[str],
+    seed: int,
+    guidance: float | None,
+) -> tuple[np.ndarray, float, Stats | None]:
+    def timed() -> tuple[np.ndarray, float]:
+        began = time.perf_counter()
+        images = sample(pipe, prompts, steps=contender.steps, seed=seed, guidance=guidance)
+        return images, time.perf_counter() - began
+
+    if contender.policy is None:
+        return *timed(), None
+    with apply(pipe, contender.policy) as run:
+        images, seconds = timed()
+        return images, seconds, run.stats
+
+
+def psnr(reference: np.ndarray, images: np.ndarray) -> list[float]:
+    """Peak signal-to-noise ratio of each picture in dB, for values in [0, 1]; inf if equal."""
+    pairs = zip(_tensors(reference), _tensors(images), strict=True)
+    return [peak_signal_noise_ratio(image, truth, data_range=1.0).item() for truth, image in pairs]
+
+
+def ssim(reference: np.ndarray, images: np.ndarray) -> list[float]:
+    """Structural similarity of each picture, at most 1, for values in [0, 1]."""
+    pairs = zip(_tensors(reference), _tensors(images), strict=True)
+    return [
+        structural_similarity_index_measure(image, truth, data_range=1.0).item()
+        for truth, image in pairs
+    ]
+
+
+def _tensors(images: np.ndarray) -> list[torch.Tensor]:
+    return [torch.from_numpy(image).permute(2, 0, 1)[None] for image in images]
+
+
+def draw_grid(
+    rows: Sequence[tuple[str, np.ndarray]], columns: Sequence[str], cell: int = 128
+) -> Image.Image:
+    """A labelled sheet: one row per (caption, pictures), one column per name.
+
+    Args:
+        rows: captions, which may have several lines, and pictures (N, H, W, 3) in [0, 1].
+        columns: N names.
+        cell: side of a picture on the sheet in pixels; larger pictures keep their own size.
+    """
+    cell = max(cell, rows[0][1].shape[1])
+    font = ImageFont.load_default(15)
+    small = ImageFont.load_default(13)
+    margin = 12 + max(int(font.getlength(line)) for name, _ in rows for line in name.split("\n"))
+    sheet = Image.new("RGB", (margin + cell * len(columns), 26 + cell * len(rows)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for x, name in enumerate(columns):
+        while small.getlength(name) > cell - 6:
+            name = name[:-2] + "…"
+        pen.text((margin + x * cell + cell / 2, 13), name, "black", font=small, anchor="mm")
+    for y, (name, images) in enumerate(rows):
+        pen.multiline_text((6, 26 + y * cell + cell / 2), name, "black", font=font, anchor="lm")
+        for x, image in enumerate(images):
+            tile = Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8))
+            tile = tile.resize((cell, cell), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (margin + x * cell, 26 + y * cell))
+    return sheet

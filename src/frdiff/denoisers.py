@@ -1,0 +1,30 @@
+"""The denoisers of a pipeline: the networks called in its sampling loop."""
+
+from diffusers import DiffusionPipeline
+from torch import nn
+
+__all__ = ["find_denoisers", "unwrap"]
+
+COMPONENTS = ("unet", "transformer", "transformer_2")
+
+
+def find_denoisers(pipe: DiffusionPipeline) -> list[nn.Module]:
+    """The denoisers of a pipeline, uncompiled: its U-Net, its transformer, both of Wan's two.
+
+    Raises:
+        ValueError: it has none.
+    """
+    parts = pipe.components
+    found = [unwrap(parts[name]) for name in COMPONENTS if parts.get(name) is not None]
+    if not found:
+        raise ValueError(
+            f"{type(pipe).__name__} has no denoiser ({', '.join(COMPONENTS)}), only "
+            f"{', '.join(parts)}; pass the network: apply(denoiser, policy, scheduler=...)"
+        )
+    return found
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module that `torch.compile` wrapped, or the module itself."""
+    original: nn.Module = getattr(module, "_orig_mod", module)
+    return original

@@ -1,0 +1,48 @@
+"""The pipelines that ship with the package, and pipelines by folder or hub id."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["load_model", "open_pipeline", "shipped_models"]
+
+HERE = Path(__file__).parent
+
+
+def shipped_models() -> list[str]:
+    """Names that `load_model` takes."""
+    return sorted(path.parent.name for path in HERE.glob("*/model_index.json"))
+
+
+def load_model(name: str, *, torch_dtype: torch.dtype = torch.float32) -> Any:
+    """The shipped diffusers pipeline `name`, loaded from the package without a network.
+
+    Args:
+        name: see `shipped_models`. "emoji" is a text-to-image `StableDiffusionPipeline`, 64x64.
+        torch_dtype: type of the weights; they are stored in float16.
+
+    Raises:
+        ValueError: no such model.
+    """
+    if name not in shipped_models():
+        raise ValueError(f"no shipped model {name!r}; there is: {', '.join(shipped_models())}")
+    return _load(str(HERE / name), torch_dtype=torch_dtype, local_files_only=True)
+
+
+def open_pipeline(name: str, *, torch_dtype: torch.dtype = torch.float32) -> Any:
+    """The pipeline of a shipped model, a local folder in diffusers' layout, or a hub id."""
+    if name in shipped_models():
+        return load_model(name, torch_dtype=torch_dtype)
+    if Path(name).is_dir() and not (Path(name) / "model_index.json").is_file():
+        raise ValueError(f"{name} has no model_index.json: not a diffusers pipeline folder")
+    return _load(name, torch_dtype=torch_dtype)
+
+
+def _load(source: str, **options: Any) -> Any:
+    from diffusers import DiffusionPipeline
+
+    # Only safetensors: weights in pickle files can run code.
+    pipeline = DiffusionPipeline.from_pretrained(source, use_safetensors=True, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

@@ -1,0 +1,90 @@
+"""Seeded sampling from any pipeline, and schedulers by short name."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+
+__all__ = ["SCHEDULERS", "sample", "set_scheduler"]
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "dpm++sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+
+
+def set_scheduler(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:
+    """The scheduler called `name`, made from the settings of the pipeline's own and set on it.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in SCHEDULERS:
+        raise ValueError(f"no scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}")
+    class_name, options = SCHEDULERS[name]
+    pipe.scheduler = getattr(diffusers, class_name).from_config(pipe.scheduler.config, **options)
+    return pipe.scheduler
+
+
+def sample(
+    pipe: DiffusionPipeline,
+    prompts: Sequence[str],
+    *,
+    steps: int,
+    seed: int = 0,
+    guidance: float | None = None,
+    output_type: str = "np",
+) -> np.ndarray:
+    """One picture per prompt, all in one batch; picture i depends on `seed + i` alone.
+
+    Args:
+        prompts: texts for a text-to-image pipeline; class numbers or label names for a
+            class-conditional one; for an unconditional one only their number counts.
+        steps: `num_inference_steps`.
+        guidance: guidance scale; None takes the pipeline's default.
+        output_type: `"np"` gives (N, H, W, 3) float32 in [0, 1]; `"latent"` the latents, as an
+            array too, where the pipeline offers them.
+
+    Raises:
+        ValueError: no prompts, or class labels that the model does not have.
+    """
+    if not prompts:
+        raise ValueError("give at least one prompt")
+    accepted = inspect.signature(pipe.__call__).parameters
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
+    arguments: dict[str, Any] = {"num_inference_steps": steps, "generator": generators}
+    if "prompt" in accepted:
+        arguments["prompt"] = list(prompts)
+    elif "class_labels" in accepted:
+        arguments["class_labels"] = [_label(pipe, prompt) for prompt in prompts]
+    else:
+        arguments["batch_size"] = len(prompts)
+    if guidance is not None and "guidance_scale" in accepted:
+        arguments["guidance_scale"] = guidance
+    images = pipe(**arguments, output_type=output_type).images
+    return images.numpy(force=True) if isinstance(images, torch.Tensor) else images
+
+
+def _label(pipe: DiffusionPipeline, prompt: str) -> int:
+    if prompt.isdecimal():
+        return int(prompt)
+    labels = getattr(pipe, "labels", {})
+    if prompt not in labels:
+        raise ValueError(
+            f"{type(pipe).__name__} takes class numbers"
+            + (f" or labels such as {', '.join(list(labels)[:5])}" if labels else "")
+            + f", got {prompt!r}"
+        )
+    return int(labels[prompt])
