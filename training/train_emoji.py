@@ -140,7 +140,7 @@ def train_denoiser(
 def main() -> None:
     """Train everything, then save the pipeline in half precision."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=4400, help="updates of the denoiser")
+    parser.add_argument("--steps", type=int, default=3200, help="updates of the denoiser")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/emoji", help="checkpoints")
     parser.add_argument("--output", type=Path, default=ROOT / "src/frdiff/models/emoji")
     parser.add_argument("--threads", type=int, default=2)

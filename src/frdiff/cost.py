@@ -80,7 +80,7 @@ class CallCost:
     @property
     def reuse_ratio(self) -> float:
         """Cost of one reuse step / cost of one full step. The lower, the more reuse is worth."""
-        return self.reuse_macs / self.macs
+        return self.reuse_macs / self.macs if self.macs else 1.0
 
     @property
     def feature_bytes(self) -> int:
@@ -109,7 +109,7 @@ def call_cost(patch: DenoiserPatch, example: Example) -> CallCost:
         )
         for target, feature in zip(patch.targets, features, strict=True)
     )
-    return CallCost(full["Global"], reuse["Global"], rows)
+    return CallCost(full.get("Global", 0), reuse.get("Global", 0), rows)
 
 
 def _count(patch: DenoiserPatch, example: Example) -> dict[str, int]:

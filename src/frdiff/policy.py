@@ -10,7 +10,6 @@ References:
 
 import bisect
 import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -289,7 +288,7 @@ def _check_int(name: str, value: object, low: int, high: int) -> None:
 def _check_float(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
-    if not (math.isfinite(value) and low <= value <= high):
+    if not low <= value <= high:  # refuses NaN too
         raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value}")
 
 

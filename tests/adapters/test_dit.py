@@ -1,0 +1,19 @@
+import pytest
+import torch
+from conftest import make_dit
+from contract import check
+
+from frdiff.adapters import find_targets
+
+INPUTS = {"shape": (4, 8, 8), "kwargs": {"class_labels": torch.tensor([3])}}
+
+
+@pytest.mark.parametrize("targets", ["paper", "residual"])
+def test_contract(targets):
+    check(make_dit, INPUTS, targets)
+
+
+def test_paper_reuses_attention_and_residual_the_mlp_too():
+    names = [target.name for target in find_targets(make_dit(), "paper")]
+    assert names == ["transformer_blocks.0.attn1", "transformer_blocks.1.attn1"]
+    assert len(find_targets(make_dit(), "residual")) == 4

@@ -1,0 +1,125 @@
+"""MACs against counts by hand."""
+
+import pytest
+import torch
+from conftest import ddim, loop, make_dit, make_dit_pipe, make_unet
+from diffusers import DiTTransformer2DModel, Transformer2DModel
+from torch import nn
+
+import frdiff
+from frdiff.cost import Example, call_cost, first_call_cost
+from frdiff.patch import DenoiserPatch
+
+
+class Owner:
+    scheduler = None
+
+
+def cost_of(model, targets, *args, **kwargs):
+    policy = frdiff.UniformPolicy(2, targets=targets)
+    patch = DenoiserPatch(model, policy, Owner(), lambda: None)
+    try:
+        return call_cost(patch, Example(args, kwargs))
+    finally:
+        patch.detach()
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Conv2d(8, 3, 1)
+
+    def forward(self, sample, timestep=None):
+        return (self.head(self.conv(sample)),)
+
+
+def test_convolutions_by_hand():
+    cost = cost_of(Net(), ["conv"], torch.zeros(2, 3, 4, 4), 0)
+    conv, head = 2 * 16 * 8 * 3 * 9, 2 * 16 * 3 * 8
+    assert (cost.macs, cost.reuse_macs) == (conv + head, head)
+    assert cost.targets[0].macs == conv
+    assert cost.targets[0].feature_bytes == 2 * 8 * 16 * 4
+    assert cost.reuse_ratio == head / (conv + head)
+
+
+def test_attention_is_counted_on_the_cpu():
+    width, heads, tokens, batch = 16, 2, 64, 3
+    torch.manual_seed(0)
+    model = Transformer2DModel(heads, width // heads, in_channels=width, norm_num_groups=4)
+    block = model.transformer_blocks[0]
+    cost = cost_of(model, ["*.attn1"], torch.zeros(batch, width, 8, 8), return_dict=False)
+    projections = 4 * batch * tokens * width * width
+    products = 2 * batch * tokens * tokens * width
+    assert cost.targets[0].macs == projections + products
+    assert block.attn2 is None
+
+
+def test_dit_xl_2_has_its_published_macs():
+    """Peebles & Xie 2023, table 4: DiT-XL/2 at 256x256 takes 118.64 G (multiply-adds)."""
+    with torch.device("meta"):
+        model = DiTTransformer2DModel(
+            num_layers=28, num_attention_heads=16, attention_head_dim=72, sample_size=32,
+            patch_size=2, in_channels=4, out_channels=8, num_embeds_ada_norm=1000,
+            norm_type="ada_norm_zero",
+        )  # fmt: skip
+    x = torch.zeros(1, 4, 32, 32, device="meta")
+    t = c = torch.zeros(1, dtype=torch.long, device="meta")
+    cost = cost_of(model, "residual", x, t, class_labels=c)
+    assert cost.macs / 1e9 == pytest.approx(118.64, rel=0.01)
+    assert cost.reuse_ratio < 0.03
+
+
+def test_stats_add_up_call_by_call():
+    unet, scheduler = make_unet(), ddim()
+    with frdiff.apply(
+        unet, frdiff.UniformPolicy(3, targets="residual"), scheduler=scheduler
+    ) as run:
+        loop(unet, scheduler, steps=12)
+        stats = run.stats
+    x, context = torch.zeros(2, 4, 8, 8), torch.zeros(2, 5, 16)
+    cost = cost_of(make_unet(), "residual", x, torch.tensor(1), context)
+    assert stats.macs_full == 12 * cost.macs
+    assert stats.macs == stats.keyframes * cost.macs + stats.reuse_steps * cost.reuse_macs
+    assert stats.macs_ratio == stats.macs / stats.macs_full
+
+
+def test_stats_can_be_asked_for_during_a_run_and_after_removal():
+    unet, scheduler = make_unet(), ddim()
+    policy = frdiff.UniformPolicy(3, mixing=False, targets="residual")
+    with frdiff.apply(unet, policy, scheduler=scheduler) as run:
+        undisturbed = loop(unet, scheduler)
+        after = run.stats
+    run = frdiff.apply(unet, policy, scheduler=scheduler)
+    seen = []
+    step = scheduler.step
+
+    def asking(*args, **kwargs):
+        result = step(*args, **kwargs)
+        seen.append(run.stats)
+        return result
+
+    scheduler.step = asking
+    latents = loop(unet, scheduler)
+    scheduler.step = step
+    run.remove()
+    assert torch.equal(latents, undisturbed)
+    assert [stats.steps for stats in seen] == list(range(1, 13))
+    assert seen[4].bank_bytes > 0
+    assert run.stats.macs == after.macs == seen[-1].macs
+
+
+def test_counting_changes_no_weights_and_leaves_the_model_plain():
+    model = make_dit()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x, t, c = torch.zeros(1, 4, 8, 8), torch.zeros(1), torch.zeros(1, dtype=torch.long)
+    cost_of(model, "residual", x, t, class_labels=c)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert "forward" not in model.__dict__
+
+
+def test_first_call_of_a_pipeline_is_enough():
+    costs = first_call_cost(make_dit_pipe(), frdiff.UniformPolicy(2, targets="residual"))
+    assert list(costs) == ["DiTTransformer2DModel"]
+    assert 0 < costs["DiTTransformer2DModel"].reuse_ratio < 0.5
+    assert len(costs["DiTTransformer2DModel"].targets) == 4
