@@ -114,7 +114,7 @@ def make_pipe(kind=StableDiffusionPipeline, scheduler=None, unet=None):
 
 
 def make_dit_pipe():
-    pipe = DiTPipeline(make_dit(), make_vae(), ddim())
+    pipe = DiTPipeline(make_dit(num_embeds_ada_norm=1000), make_vae(), ddim())
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -47,6 +47,7 @@ class Log:
 def walk(scheduler, timesteps, convert=lambda t: t):
     x = torch.ones(1, 1, 2, 2)
     for t in timesteps:
+        scheduler.scale_model_input(x, t)
         x = scheduler.step(0.1 * x, convert(t), x).prev_sample
 
 

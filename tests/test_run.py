@@ -180,7 +180,6 @@ def test_dit_pipeline():
 def test_bank_is_empty_after_the_run_and_within_its_peak(pipe):
     with frdiff.apply(pipe, POLICY) as run:
         call(pipe)
-        one_keyframe = sum(t.feature_bytes for cost in run._costs.values() for t in cost.targets)
         stats = run.stats
         one_keyframe = sum(t.feature_bytes for cost in run._costs.values() for t in cost.targets)
     assert stats.bank_bytes == 0

@@ -36,7 +36,7 @@ def train_autoencoder(pictures: Tensor, runs: Path, steps: int = 1300) -> Autoen
     torch.manual_seed(0)
     vae = build()
 
-    def loss(generator: torch.Generator) -> Tensor:
+    def loss(generator: torch.Generator, step: int) -> Tensor:
         index = torch.randint(len(pictures), (16,), generator=generator)
         x = pictures[index]
         flip = torch.rand(16, 1, 1, 1, generator=generator) < 0.5

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 def train(
     model: nn.Module,
-    loss: Callable[[torch.Generator], Tensor],
+    loss: Callable[[torch.Generator, int], Tensor],
     checkpoint: Path,
     steps: int,
     lr: float,
@@ -26,7 +26,8 @@ def train(
 
     Args:
         model: trained in place, on the device it is on.
-        loss: draws a batch from the generator it is given and returns the loss of `model` on it.
+        loss: draws a batch from the generator it is given, for the update of the given number,
+            and returns the loss of `model` on it.
         checkpoint: written every `save_every` updates; if it exists, training goes on from it
             and ends in the same weights as an uninterrupted run.
         steps: number of updates.
@@ -58,7 +59,7 @@ def train(
         scale = min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * cosine)
         for group in optimizer.param_groups:
             group["lr"] = lr * scale
-        value = loss(generator)
+        value = loss(generator, step)
         optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

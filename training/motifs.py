@@ -21,6 +21,10 @@ SUBCATEGORIES = {
     "heart", "face-smiling", "face-affection", "face-tongue", "face-glasses", "face-hat",
     "face-costume", "cat-face", "monkey-face", "sport", "award-medal",
 }  # fmt: skip
+LEARNT = {
+    "animal-mammal", "animal-bird", "food-prepared", "food-fruit", "food-vegetable", "food-sweet",
+    "drink", "heart", "face-smiling", "face-affection", "face-hat", "cat-face", "monkey-face",
+}  # fmt: skip
 CAPTIONS = {
     "apple": "red apple",
     "heart": "red heart",
@@ -71,15 +75,18 @@ def main() -> None:
     if repeated:
         raise SystemExit(f"captions must be unique, got twice: {repeated}; add them to CAPTIONS")
 
-    rows = -(-len(chosen) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * SIZE, rows * SIZE), "white")
+    height = -(-len(chosen) // COLUMNS) * SIZE
+    sheet = Image.new("RGB", (COLUMNS * SIZE, height), "white")
     for index, entry in enumerate(chosen):
         picture = Image.open(package / "img/twitter/64" / entry["image"]).convert("RGBA")
         corner = (index % COLUMNS * SIZE, index // COLUMNS * SIZE)
         sheet.paste(picture, corner, mask=picture)
     sheet.save(HERE / "motifs.png", optimize=True)
-    (HERE / "motifs.json").write_text(json.dumps(captions, indent=0) + "\n", encoding="utf-8")
-    print(f"{len(chosen)} motifs -> {HERE}")
+    learnt = [entry["subcategory"] in LEARNT for entry in chosen]
+    rows = [{"caption": c, "learnt": known} for c, known in zip(captions, learnt, strict=True)]
+    text = "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n"
+    (HERE / "motifs.json").write_text(text, encoding="utf-8")
+    print(f"{len(chosen)} motifs, {sum(learnt)} of them learnt -> {HERE}")
 
 
 if __name__ == "__main__":
