@@ -2,19 +2,25 @@
 
 import inspect
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import SCHEDULER, call, ddim, loop, make_dit_pipe, make_pipe, make_unet
 from diffusers import (
+    AutoencoderKLWan,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     StableDiffusionImg2ImgPipeline,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
 )
 from torch import nn
 
 import frdiff
+from frdiff import sampling
 
 POLICY = frdiff.UniformPolicy(3, forecast=1, mixing=False, targets="residual")
 MIXED = frdiff.UniformPolicy(2, bias=0.5)
@@ -265,3 +271,79 @@ def test_warnings_where_little_is_gained(pipe):
 def test_public_functions_have_docstrings():
     for name in frdiff.__all__:
         assert inspect.getdoc(getattr(frdiff, name)), name
+
+
+SCHEDULERS = [name for name in sampling.SCHEDULERS if name != "lms"]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_every_scheduler_has_its_keyframes_where_the_policy_says(name, pipe):
+    """Heun repeats timesteps, PNDM too; the step index counts evaluations all the same."""
+    sampling.set_scheduler(pipe, name)
+    computed = []
+    inner = pipe.unet.mid_block.resnets[0].norm1
+    inner.register_forward_hook(lambda *_: computed.append(index[0]))
+    index = [0]
+
+    def count(module, args, output):
+        index[0] += 1
+
+    pipe.unet.conv_in.register_forward_hook(count)
+    with frdiff.apply(pipe, POLICY) as run:
+        latents = call(pipe, steps=10)
+        assert run.stats.steps == index[0] == len(pipe.scheduler.timesteps)
+        assert computed == [i + 1 for i in range(index[0]) if i % 3 == 0]
+        assert torch.isfinite(latents).all()
+        assert torch.equal(call(pipe, steps=10), latents)
+
+
+@pytest.mark.parametrize("name", ["ddim", "heun", "dpm++", "euler"])
+@pytest.mark.parametrize("forecast", [1, 2])
+def test_forecasts_in_the_noise_level(name, forecast, pipe):
+    sampling.set_scheduler(pipe, name)
+    policy = replace(POLICY, forecast=forecast, coordinate="noise")
+    with frdiff.apply(pipe, policy):
+        latents = call(pipe, steps=10)
+        assert torch.isfinite(latents).all()
+        assert torch.equal(call(pipe, steps=10), latents)
+
+
+def test_wan_has_two_denoisers_and_guidance_in_two_calls():
+    torch.manual_seed(0)
+    options = {
+        "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 12,
+        "in_channels": 16, "out_channels": 16, "text_dim": 32, "freq_dim": 16, "ffn_dim": 32,
+        "num_layers": 2, "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads",
+        "rope_max_seq_len": 32,
+    }  # fmt: skip
+    parts = [WanTransformer3DModel(**options).eval() for _ in range(2)]
+    vae = AutoencoderKLWan(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+    pipe = WanPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        vae=vae,
+        scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True),
+        transformer=parts[0],
+        transformer_2=parts[1],
+        boundary_ratio=0.5,
+    )
+    pipe.set_progress_bar_config(disable=True)
+
+    def draw():
+        generator = torch.Generator().manual_seed(0)
+        return pipe(
+            prompt_embeds=torch.ones(1, 4, 32), negative_prompt_embeds=torch.zeros(1, 4, 32),
+            height=16, width=16, num_frames=5, num_inference_steps=12, guidance_scale=3.0,
+            generator=generator, output_type="latent",
+        ).frames  # fmt: skip
+
+    plain = draw()
+    policy = replace(POLICY, targets=["blocks.*.attn1", "blocks.*.attn2", "blocks.*.ffn"])
+    with frdiff.apply(pipe, policy) as run:
+        assert len(run.targets) == 12
+        reused = draw()
+        assert torch.equal(draw(), reused)
+        # Four by the policy; where the second denoiser takes over, it has nothing stored yet.
+        assert run.stats.keyframes in (4, 5)
+    assert not torch.equal(reused, plain)
+    assert torch.equal(draw(), plain)

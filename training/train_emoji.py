@@ -8,6 +8,7 @@ Resumes from `runs/emoji` if it was interrupted. The recipe, its time and its re
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -99,6 +100,7 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
         beta_schedule="scaled_linear",
         prediction_type="v_prediction",
         timestep_spacing="trailing",
+        steps_offset=1,
     )
 
 
@@ -187,6 +189,9 @@ def main() -> None:
         requires_safety_checker=False,
     )
     pipeline.to(torch.float16).save_pretrained(options.output)
+    known = json.dumps([captions[index] for index in learnt], indent=0)
+    (options.output / "captions.json").write_text(known + "\n", encoding="utf-8")
+    shutil.copy(ROOT / "training/emoji/ATTRIBUTION.md", options.output)
     print(f"saved {options.output}")
 
 

@@ -1,5 +1,6 @@
 """Diffusion pipelines 2-4x faster without retraining, by reusing features between steps."""
 
+from frdiff.models import load_model
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, load_policy
 from frdiff.run import Run, Stats, apply
@@ -14,5 +15,6 @@ __all__ = [
     "Step",
     "UniformPolicy",
     "apply",
+    "load_model",
     "load_policy",
 ]

@@ -1,11 +1,12 @@
 """The pipelines that ship with the package, and pipelines by folder or hub id."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["load_model", "open_pipeline", "shipped_models"]
+__all__ = ["load_model", "open_pipeline", "shipped_captions", "shipped_models"]
 
 HERE = Path(__file__).parent
 
@@ -13,6 +14,13 @@ HERE = Path(__file__).parent
 def shipped_models() -> list[str]:
     """Names that `load_model` takes."""
     return sorted(path.parent.name for path in HERE.glob("*/model_index.json"))
+
+
+def shipped_captions(name: str) -> list[str]:
+    """The prompts that the shipped model `name` has learnt."""
+    _check_shipped(name)
+    captions: list[str] = json.loads((HERE / name / "captions.json").read_text(encoding="utf-8"))
+    return captions
 
 
 def load_model(name: str, *, torch_dtype: torch.dtype = torch.float32) -> Any:
@@ -25,8 +33,7 @@ def load_model(name: str, *, torch_dtype: torch.dtype = torch.float32) -> Any:
     Raises:
         ValueError: no such model.
     """
-    if name not in shipped_models():
-        raise ValueError(f"no shipped model {name!r}; there is: {', '.join(shipped_models())}")
+    _check_shipped(name)
     return _load(str(HERE / name), torch_dtype=torch_dtype, local_files_only=True)
 
 
@@ -37,6 +44,11 @@ def open_pipeline(name: str, *, torch_dtype: torch.dtype = torch.float32) -> Any
     if Path(name).is_dir() and not (Path(name) / "model_index.json").is_file():
         raise ValueError(f"{name} has no model_index.json: not a diffusers pipeline folder")
     return _load(name, torch_dtype=torch_dtype)
+
+
+def _check_shipped(name: str) -> None:
+    if name not in shipped_models():
+        raise ValueError(f"no shipped model {name!r}; there is: {', '.join(shipped_models())}")
 
 
 def _load(source: str, **options: Any) -> Any:

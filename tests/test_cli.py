@@ -1,0 +1,119 @@
+import json
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import frdiff
+from conftest import make_dit_pipe
+from frdiff.cli import app
+
+FAST = ["--interval", "3", "--no-mixing", "--forecast", "1", "--targets", "residual"]
+pytestmark = pytest.mark.filterwarnings("ignore:a run of:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small pipeline in a folder, as users have them."""
+    path = tmp_path_factory.mktemp("pipe")
+    make_dit_pipe().save_pretrained(path)
+    return str(path)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_generate_writes_a_picture_and_prints_the_stats(folder, tmp_path):
+    result = run("generate", folder, "1", "2", "--steps", 12, *FAST, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "12 steps: 4 keyframes, 8 reuse, 0 jumps" in result.output
+    assert Image.open(tmp_path / "pictures.png").width > 256
+
+
+def test_generate_json(folder, tmp_path):
+    result = run("generate", folder, "1", "--steps", 12, *FAST, "--output", tmp_path, "--json")
+    stats = json.loads(result.stdout)
+    assert (stats["keyframes"], stats["reuse_steps"]) == (4, 8)
+    assert 0 < stats["macs_ratio"] < 1
+
+
+def test_compare_has_full_ours_fewer_steps_and_the_paper(folder, tmp_path):
+    options = ["--compare", "--paper", "--repeats", 1, "--output", tmp_path, "--json"]
+    result = run("generate", folder, "1", "--steps", 12, *FAST, *options)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    names = ["full pipeline", "frdiff", "fewer steps", "the paper's policy"]
+    assert [row["name"] for row in rows] == names
+    assert rows[2]["steps"] == round(12 * rows[1]["macs_ratio"])
+    assert json.loads((tmp_path / "table.json").read_text())[1]["steps"] == 12
+    assert Image.open(tmp_path / "side_by_side.png").height == 26 + 4 * 128
+
+
+def test_compare_prints_a_table(folder, tmp_path):
+    options = ["--compare", "--repeats", 1, "--scheduler", "dpm++", "--output", tmp_path]
+    result = run("generate", folder, "1", "--steps", 12, *FAST, *options)
+    assert result.exit_code == 0, result.output
+    for word in ("speed-up", "PSNR", "bank MiB", "DPMSolverMultistepScheduler"):
+        assert word in result.output
+
+
+def test_policy_file_brings_its_step_count(folder, tmp_path):
+    path = tmp_path / "policy.json"
+    frdiff.KeyframePolicy(14, [0, 5, 9], targets="residual").save(path)
+    result = run("generate", folder, "1", "--policy", path, "--output", tmp_path, "--json")
+    assert json.loads(result.stdout)["steps"] == 14
+
+
+def test_inspect_model(folder):
+    result = run("inspect", folder, "--json")
+    (cost,) = json.loads(result.stdout).values()
+    assert len(cost["targets"]) == 4
+    assert cost["reuse_ratio"] == cost["reuse_macs"] / cost["macs"]
+    result = run("inspect", folder, "--targets", "*.attn1,*.ff")
+    assert "transformer_blocks.1.ff" in result.output
+    assert "reuse ratio" in result.output
+
+
+def test_inspect_policy(tmp_path):
+    path = tmp_path / "policy.json"
+    frdiff.UniformPolicy(2).save(path)
+    rows = json.loads(run("inspect", path, "--steps", 50, "--json").stdout)["plan"]
+    assert [row["action"] for row in rows].count("jump") == 11
+    assert "0.500" in run("inspect", path, "--steps", 50).output or rows[25]["mixing_weight"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["generate", "FOLDER", "1", "--interval", "0"], "interval must be from 1"),
+        (["generate", "FOLDER", "1", "--targets", "*.nothing"], "matches no module"),
+        (["generate", "FOLDER", "apple"], "takes class numbers"),
+        (["generate", "FOLDER", "1", "--policy", "none.json"], "No such file"),
+        (["generate", "FOLDER", "1", "--paper"], "--paper goes with --compare"),
+        (["generate", "/nowhere", "1"], "nowhere"),
+        (["inspect", "none.json"], "No such file"),
+    ],
+)
+def test_errors_are_one_line(arguments, text, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    arguments = [folder if argument == "FOLDER" else argument for argument in arguments]
+    result = run(*arguments, *(["--output", tmp_path] if arguments[0] == "generate" else []))
+    assert result.exit_code == 1
+    lines = result.stderr.strip().splitlines()
+    assert lines[-1].startswith("error:") and text in lines[-1]
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_policy_for_another_step_count(folder, tmp_path):
+    path = tmp_path / "policy.json"
+    frdiff.KeyframePolicy(14, [0, 5]).save(path)
+    result = run("generate", folder, "1", "--policy", path, "--steps", 20)
+    assert result.exit_code == 1
+    assert "resample(20)" in result.stderr
+
+
+def test_help_names_every_option():
+    for command in ("generate", "inspect"):
+        assert run(command, "--help").exit_code == 0

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+
+import frdiff
+from conftest import make_dit_pipe
+from frdiff.compare import Contender, compare, draw_grid, psnr, ssim
+from frdiff.sampling import sample, set_scheduler
+
+
+def test_psnr_of_a_constant_shift():
+    black = np.zeros((2, 16, 16, 3), np.float32)
+    assert psnr(black, black + 0.1) == pytest.approx([20.0, 20.0], abs=1e-4)
+    assert psnr(black, black) == [float("inf")] * 2
+
+
+def test_ssim_of_equal_pictures_is_one():
+    pictures = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
+    assert ssim(pictures, pictures) == pytest.approx([1.0])
+    assert ssim(pictures, 1 - pictures)[0] < 0.1
+
+
+def test_contenders_draw_the_same_noise_and_the_first_is_the_reference():
+    pipe = make_dit_pipe()
+    calls = []
+    outcomes = compare(
+        pipe,
+        [
+            Contender("full", 12),
+            Contender("same", 12),
+            Contender("ours", 12, frdiff.UniformPolicy(3, mixing=False, targets="residual")),
+            Contender("fewer", 10),
+        ],
+        ["1", "2"],
+        repeats=2,
+        on_call=lambda: calls.append(1),
+    )
+    full, same, ours, fewer = outcomes
+    assert len(calls) == 8
+    assert np.array_equal(full.images, same.images)
+    assert (full.speedup, full.macs_ratio, full.psnr) == (1.0, 1.0, float("inf"))
+    assert same.ssim == pytest.approx(1.0)
+    assert ours.stats.keyframes == 4 and ours.macs_ratio == ours.stats.macs_ratio < 1
+    assert fewer.macs_ratio == pytest.approx(10 / 12)
+    assert 0 < ours.psnr < float("inf")
+    assert set(ours.row()) == {
+        "name", "steps", "seconds", "speedup", "macs_ratio", "psnr", "ssim", "bank_bytes_peak",
+    }  # fmt: skip
+
+
+def test_compare_refuses_what_it_cannot_measure():
+    with pytest.raises(ValueError, match="first contender must be the untouched pipeline"):
+        compare(None, [Contender("ours", 12, frdiff.UniformPolicy(2))], ["1"])
+    with pytest.raises(ValueError, match="repeats must be at least 1"):
+        compare(None, [Contender("full", 12)], ["1"], repeats=0)
+
+
+def test_grid_has_a_row_per_contender_and_a_column_per_prompt():
+    pictures = np.ones((3, 64, 64, 3), np.float32) * [1.0, 0.0, 0.0]
+    sheet = draw_grid([("full\n12 steps", pictures), ("ours", pictures)], ["a", "b", "c" * 60])
+    assert sheet.height == 26 + 2 * 128
+    assert sheet.getpixel((sheet.width - 5, sheet.height - 5)) == (255, 0, 0)
+
+
+def test_a_picture_depends_on_its_own_seed_alone():
+    pipe = make_dit_pipe()
+    together = sample(pipe, ["1", "2"], steps=2, seed=5)
+    alone = sample(pipe, ["2"], steps=2, seed=6)
+    np.testing.assert_allclose(together[1:], alone, atol=1e-4)
+
+
+def test_sampling_refuses_unknown_things():
+    pipe = make_dit_pipe()
+    with pytest.raises(ValueError, match="takes class numbers, got 'apple'"):
+        sample(pipe, ["apple"], steps=2)
+    with pytest.raises(ValueError, match="at least one prompt"):
+        sample(pipe, [], steps=2)
+    with pytest.raises(ValueError, match="no scheduler 'magic'; choose one of ddim"):
+        set_scheduler(pipe, "magic")
+
+
+def test_schedulers_keep_the_models_settings():
+    pipe = make_dit_pipe()
+    for name in ("dpm++", "dpm++sde", "unipc"):
+        assert set_scheduler(pipe, name).config.beta_schedule == "scaled_linear"
+    assert torch.equal(pipe.scheduler.betas, make_dit_pipe().scheduler.betas)

@@ -1,0 +1,106 @@
+"""`torch.compile(fullgraph=True)`: one graph per kind of step, no break, the same outputs."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch._dynamo.utils import counters
+
+import frdiff
+from conftest import call, ddim, loop, make_pipe, make_unet
+from frdiff import sampling
+
+FORECAST = frdiff.UniformPolicy(3, forecast=1, mixing=False, targets="residual")
+PAPER = frdiff.UniformPolicy(3, bias=0.5)
+EVERY = frdiff.UniformPolicy(1)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the plan computes 100%"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def reset():
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def eager(policy, **options):
+    unet, scheduler = make_unet(), ddim()
+    with frdiff.apply(unet, policy, scheduler=scheduler):
+        return loop(unet, scheduler, **options)
+
+
+@pytest.mark.parametrize("order", ["apply-compile", "compile-apply", "compile-run-apply"])
+@pytest.mark.parametrize(
+    ("policy", "kinds"), [(FORECAST, 2), (PAPER, 3), (EVERY, 1)], ids=["forecast", "paper", "every"]
+)
+def test_one_graph_per_kind_of_step(order, policy, kinds):
+    unet, scheduler = make_unet(), ddim()
+    counter = CompileCounterWithBackend("eager")
+
+    def compiled():
+        return torch.compile(unet, fullgraph=True, backend=counter)
+
+    if order == "apply-compile":
+        run = frdiff.apply(unet, policy, scheduler=scheduler)
+        net = compiled()
+    else:
+        net = compiled()
+        if order == "compile-run-apply":
+            loop(net, scheduler)
+            counter.clear()
+        run = frdiff.apply(net, policy, scheduler=scheduler)
+    expected = eager(policy)
+    for _ in range(2):
+        assert torch.equal(loop(net, scheduler), expected)
+    assert counter.frame_count == kinds
+    assert not counters["graph_break"]
+    run.remove()
+    assert torch.equal(loop(net, scheduler), loop(make_unet(), ddim()))
+
+
+def test_guidance_in_two_calls_needs_no_more_graphs():
+    unet, scheduler = make_unet(), ddim()
+    counter = CompileCounterWithBackend("eager")
+    with frdiff.apply(unet, FORECAST, scheduler=scheduler):
+        net = torch.compile(unet, fullgraph=True, backend=counter)
+        for _ in range(2):
+            latents = loop(net, scheduler, two_calls=True)
+    assert torch.equal(latents, eager(FORECAST, two_calls=True))
+    assert counter.frame_count == 2
+
+
+def test_outputs_as_tuples_and_aot():
+    expected = make_pipe()
+    with frdiff.apply(expected, PAPER):
+        plain = call(expected)
+    pipe = make_pipe()
+    pipe.unet = torch.compile(pipe.unet, fullgraph=True, backend="aot_eager")
+    with frdiff.apply(pipe, PAPER) as run:
+        torch.testing.assert_close(call(pipe), plain, rtol=1e-4, atol=1e-5)
+        assert run.stats.jumps == 4
+
+
+def test_a_scheduler_swapped_under_a_compiled_denoiser_is_no_silent_no_op():
+    pipe = make_pipe()
+    pipe.unet = torch.compile(pipe.unet, fullgraph=True, backend="eager")
+    with frdiff.apply(pipe, FORECAST):
+        call(pipe)
+        sampling.set_scheduler(pipe, "dpm++")
+        with pytest.raises(Exception, match="scheduler was replaced|exception"):
+            call(pipe)
+    with frdiff.apply(pipe, FORECAST) as run:
+        call(pipe)
+        assert run.stats.keyframes == 4
+
+
+@pytest.mark.slow
+def test_inductor():
+    unet, scheduler = make_unet(), ddim()
+    with frdiff.apply(unet, PAPER, scheduler=scheduler):
+        net = torch.compile(unet, fullgraph=True)
+        latents = loop(net, scheduler)
+    torch.testing.assert_close(latents, eager(PAPER), rtol=1e-3, atol=1e-4)
+    assert not counters["graph_break"]

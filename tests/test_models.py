@@ -1,0 +1,89 @@
+"""The shipped models: what is promised of them."""
+
+import os
+import pickle
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+import frdiff
+from frdiff.cost import first_call_cost
+from frdiff.models import HERE, open_pipeline, shipped_captions, shipped_models
+
+EMOJI = HERE / "emoji"
+
+
+@pytest.fixture(scope="module")
+def emoji():
+    return frdiff.load_model("emoji")
+
+
+def test_is_small_safe_and_attributed():
+    files = [path for path in EMOJI.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 40 * 10**6
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".txt", ".md"}
+    assert "CC-BY 4.0" in (EMOJI / "ATTRIBUTION.md").read_text()
+
+
+def test_loads_offline_as_a_stable_diffusion_pipeline(emoji, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert type(emoji) is StableDiffusionPipeline
+    plain = StableDiffusionPipeline.from_pretrained(EMOJI, local_files_only=True)
+    for one, other in zip(emoji.unet.parameters(), plain.unet.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_is_shaped_like_the_real_ones(emoji):
+    cost = first_call_cost(emoji, frdiff.UniformPolicy(2, targets="residual"))
+    (cost,) = cost.values()
+    transformers = sum(target.macs for target in cost.targets if "attentions" in target.name)
+    assert cost.reuse_ratio <= 0.30
+    assert transformers >= 0.5 * cost.macs
+
+
+def test_knows_its_captions_word_by_word(emoji):
+    captions = shipped_captions("emoji")
+    assert len(set(captions)) == len(captions) >= 256
+    assert "red apple" in captions
+    for caption in captions:
+        assert len(emoji.tokenizer(caption).input_ids) == len(caption.split()) + 2
+
+
+def test_draws_what_is_asked_for(emoji):
+    """A red heart is red, a green one green, on white."""
+    images = emoji(
+        ["red heart", "green heart"],
+        num_inference_steps=12,
+        guidance_scale=2.0,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).images
+    red, green = images[:, 24:40, 24:40].mean(axis=(1, 2))
+    assert red[0] > red[1] + 0.3
+    assert green[1] > green[0] + 0.1
+    assert images[:, :4, :4].mean() > 0.9
+
+
+def test_unknown_names_are_refused(tmp_path):
+    assert "emoji" in shipped_models()
+    with pytest.raises(ValueError, match="no shipped model 'sd'; there is: emoji"):
+        frdiff.load_model("sd")
+    with pytest.raises(ValueError, match="not a diffusers pipeline folder"):
+        open_pipeline(str(tmp_path))
+
+
+class Exploit:
+    def __reduce__(self):
+        return (os.system, ("touch exploited",))
+
+
+def test_pickled_weights_are_refused(emoji, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    emoji.save_pretrained(tmp_path / "bad")
+    for weights in (tmp_path / "bad/unet").glob("*.safetensors"):
+        weights.unlink()
+    (tmp_path / "bad/unet/diffusion_pytorch_model.bin").write_bytes(pickle.dumps(Exploit()))
+    with pytest.raises(OSError):
+        open_pipeline(str(tmp_path / "bad"))
+    assert not (tmp_path / "exploited").exists()
