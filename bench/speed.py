@@ -13,6 +13,7 @@ import time
 import warnings
 
 import torch
+from diffusers import DiffusionPipeline
 
 import frdiff
 from frdiff.run import apply
@@ -21,7 +22,7 @@ STEPS, BATCH = 25, 4
 
 
 @torch.no_grad()
-def sampling_seconds(pipe, context: torch.Tensor) -> float:
+def sampling_seconds(pipe: DiffusionPipeline, context: torch.Tensor) -> float:
     """Wall-clock seconds of one run of the U-Net and the scheduler."""
     x = torch.randn(BATCH, 8, 16, 16, generator=torch.Generator().manual_seed(0))
     began = time.perf_counter()

@@ -5,9 +5,9 @@ import inspect
 import diffusers
 import pytest
 import torch
-from conftest import SCHEDULER, ddim
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
+from conftest import SCHEDULER, ddim
 from frdiff.clock import Clock, noise_coordinates
 
 NAMES = {

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import ddim, loop, make_dit, make_dit_pipe, make_unet
 from diffusers import DiTTransformer2DModel, Transformer2DModel
 from torch import nn
 
 import frdiff
+from conftest import ddim, loop, make_dit, make_dit_pipe, make_unet
 from frdiff.cost import Example, call_cost, first_call_cost
 from frdiff.patch import DenoiserPatch
 

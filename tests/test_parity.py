@@ -5,11 +5,11 @@ Nothing of frdiff runs in `papers_loop`: the step is the loop variable, features
 
 import pytest
 import torch
-from conftest import EMBED, ddim, make_unet
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 
 import frdiff
+from conftest import EMBED, ddim, make_unet
 
 STEPS, GUIDANCE = 50, 3.0
 

@@ -4,10 +4,11 @@ import inspect
 
 import pytest
 import torch
-from conftest import ddim, loop, make_unet
+from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from torch import nn
 
 import frdiff
+from conftest import ddim, loop, make_unet
 
 
 class Doubling(nn.Module):
@@ -163,3 +164,25 @@ def test_forwards_set_on_the_instance_before_come_back():
     mine = unet.forward
     frdiff.apply(unet, frdiff.UniformPolicy(2), scheduler=scheduler).remove()
     assert unet.__dict__["forward"] is mine
+
+
+def test_model_offloading_may_take_its_hooks_off_and_put_them_on_again():
+    """As `enable_model_cpu_offload` does after every pipeline call, before and after `apply`."""
+    expected = make_unet(), ddim()
+    policy = uniform(3, targets="residual")
+    with frdiff.apply(expected[0], policy, scheduler=expected[1]):
+        latents = loop(*expected)
+    for hooked_first in (True, False):
+        unet, scheduler = make_unet(), ddim()
+        if hooked_first:
+            add_hook_to_module(unet, ModelHook())
+        run = frdiff.apply(unet, policy, scheduler=scheduler)
+        for _ in range(3):
+            assert torch.equal(loop(unet, scheduler), latents)
+            assert run.stats.keyframes == 4
+            remove_hook_from_module(unet, recurse=True)
+            add_hook_to_module(unet, ModelHook())
+        run.remove()
+        assert torch.equal(loop(unet, scheduler), loop(make_unet(), ddim()))
+        assert unet._hf_hook is not None
+        frdiff.apply(unet, policy, scheduler=scheduler).remove()

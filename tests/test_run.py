@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SCHEDULER, call, ddim, loop, make_dit_pipe, make_pipe, make_unet
 from diffusers import (
     AutoencoderKLWan,
     DDPMScheduler,
@@ -20,6 +19,7 @@ from diffusers import (
 from torch import nn
 
 import frdiff
+from conftest import SCHEDULER, call, ddim, loop, make_dit_pipe, make_pipe, make_unet
 from frdiff import sampling
 
 POLICY = frdiff.UniformPolicy(3, forecast=1, mixing=False, targets="residual")

@@ -39,6 +39,7 @@ class DenoiserPatch:
 
     Attributes:
         action: what the next calls do; a call whose bank holds nothing that fits computes.
+        attached: whether the forwards are wrapped now.
         scheduler: the one that ends this denoiser's steps.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
 
@@ -65,14 +66,10 @@ class DenoiserPatch:
         self.source = source
         self.scheduler = source.scheduler
         self.on_call = on_call
-        self.input_name = next(iter(inspect.signature(denoiser.forward).parameters))
-        self._before: list[tuple[nn.Module, Any]] = []
+        self.input_name = list(inspect.signature(type(denoiser).forward).parameters)[1]
+        self.attached = False
+        self._replaced: list[tuple[nn.Module, Any, Callable]] = []
         self.attach()
-
-    @property
-    def attached(self) -> bool:
-        """Whether the forwards are wrapped now."""
-        return bool(self._before)
 
     def attach(self) -> None:
         """Wrap the forwards.
@@ -80,15 +77,26 @@ class DenoiserPatch:
         Raises:
             ValueError: a policy is already applied to the denoiser.
         """
-        if hasattr(self.denoiser.forward, _MARK):
+        if _MARK in self.denoiser.__dict__:
             raise ValueError(
                 f"a policy is already applied to this {type(self.denoiser).__name__}; "
                 "call run.remove() or leave its `with` block first"
             )
+        setattr(self.denoiser, _MARK, True)
+        self.attached = True
         self.start()
         for index, target in enumerate(self.targets):
             self._wrap_target(index, target)
         self._wrap_denoiser()
+
+    def renew(self) -> None:
+        """Wrap the denoiser's forward again where it was set anew since.
+
+        Model offloading does that after every pipeline call: it takes its hook off, ours with it,
+        and puts it on again.
+        """
+        if not hasattr(self.denoiser.forward, _MARK):
+            self._wrap_denoiser()
 
     def sample(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         """The noisy input among the arguments of a denoiser call."""
@@ -104,12 +112,18 @@ class DenoiserPatch:
 
     def detach(self) -> None:
         """Give every module its own forward back and forget everything stored."""
-        for module, before in reversed(self._before):
+        for module, before, ours in reversed(self._replaced):
+            # A forward that another library set over ours stays; ours beneath it computes only.
+            if module.__dict__.get("forward") is not ours:
+                continue
             if before is None:
                 del module.forward
             else:
                 module.forward = before
-        self._before.clear()
+        self._replaced.clear()
+        if self.attached:
+            delattr(self.denoiser, _MARK)
+        self.attached = False
         self.start()
 
     def prepare(self, step: Step, coordinate: float) -> None:
@@ -137,7 +151,7 @@ class DenoiserPatch:
         return called
 
     def _replace(self, module: nn.Module, forward: Callable) -> None:
-        self._before.append((module, module.__dict__.get("forward")))
+        self._replaced.append((module, module.__dict__.get("forward"), forward))
         module.forward = forward
 
     def _wrap_target(self, index: int, target: Target) -> None:
@@ -146,7 +160,7 @@ class DenoiserPatch:
         @functools.wraps(compute_source)
         def store(*args: Any, **kwargs: Any) -> Any:
             result = compute_source(*args, **kwargs)
-            if self.stores:
+            if self.stores and self.attached:
                 slot = self.current.slots[index]
                 if slot.fresh is not None:
                     raise RuntimeError(
@@ -174,6 +188,8 @@ class DenoiserPatch:
 
         @functools.wraps(compute)
         def forward(*args: Any, **kwargs: Any) -> Any:
+            if not self.attached:
+                return compute(*args, **kwargs)
             if not torch.compiler.is_compiling():
                 self.on_call()
             elif self.source.scheduler is not self.scheduler:
@@ -210,7 +226,7 @@ class DenoiserPatch:
                 context.container = type(result)
             return result
 
-        setattr(forward, _MARK, self)
+        setattr(forward, _MARK, True)
         self._replace(self.denoiser, forward)
 
 

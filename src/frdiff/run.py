@@ -164,6 +164,7 @@ class Run:
         self._forget()
         self.plan = None
         for patch in self.patches:
+            patch.renew()
             patch.start()
         self._began = time.perf_counter()
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import ddim
 
 import frdiff
+from conftest import ddim
 from frdiff.adapters import find_targets
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
+
 from conftest import make_dit
 from contract import check
-
 from frdiff.adapters import find_targets
 
 INPUTS = {"shape": (4, 8, 8), "kwargs": {"class_labels": torch.tensor([3])}}

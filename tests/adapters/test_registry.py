@@ -1,7 +1,7 @@
 import pytest
-from conftest import make_unet
 from torch import nn
 
+from conftest import make_unet
 from frdiff.adapters import find_targets, known_models
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
+
 from conftest import EMBED, make_pixel_unet, make_unet
 from contract import check
-
 from frdiff.adapters import find_targets
 
 TEXT = {"shape": (4, 8, 8), "kwargs": {"encoder_hidden_states": torch.ones(1, 5, EMBED)}}
