@@ -162,3 +162,16 @@ def test_noise_coordinates_of_flow_matching_and_of_nothing():
 
     with pytest.raises(ValueError, match=r"Bare tells no noise levels.*coordinate='step'"):
         noise_coordinates(Bare())
+
+
+def test_a_method_wrapped_by_somebody_else_since_stays_and_ours_falls_silent():
+    scheduler = ddim()
+    log = Log(scheduler)
+    ours = scheduler.step
+    scheduler.step = lambda *args, **kwargs: ours(*args, **kwargs)
+    theirs = scheduler.step
+    log.clock.detach()
+    assert scheduler.step is theirs
+    scheduler.set_timesteps(4)
+    walk(scheduler, scheduler.timesteps)
+    assert log.steps == []

@@ -44,6 +44,7 @@ class Context:
         score: the raw score of the last keyframe; None if the policy never needs it.
         container: the type in which the denoiser returned it.
         sample: the input of the last keyframe: features fit only a call with its shape.
+        ready: whether the last keyframe of the run was stored here.
         example: arguments of the last call, from which its cost is counted.
         stored: whether the current step stored features here.
         nodes: coordinates of the keyframes in the history, newest first.
@@ -52,19 +53,26 @@ class Context:
     """
 
     def __init__(self, targets: int) -> None:
+        self.next: Context | None = None
         self.slots = [Slot() for _ in range(targets)]
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything stored."""
+        for slot in self.slots:
+            slot.fresh, slot.history = None, ()
         self.score: Tensor | None = None
         self.container: Any = None
         self.sample: Tensor | None = None
+        self.ready = False
         self.example: tuple[tuple, dict[str, Any]] | None = None
         self.stored = False
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
-        self.next: Context | None = None
 
     def fits(self, sample: Tensor) -> bool:
         """Whether what is stored here belongs to inputs of the shape of `sample`."""
-        return self.sample is not None and self.sample.shape == sample.shape
+        return self.ready and self.sample is not None and self.sample.shape == sample.shape
 
     def feature(self, index: int) -> Tensor | None:
         """The feature of target `index`, forecast for this step; None if it was never stored."""
@@ -94,7 +102,7 @@ class Context:
             # made for one tensor given twice would not serve two different ones later.
             slot.history = kept + tuple(kept[-1].detach() for _ in range(depth - len(kept)) if kept)
             slot.fresh = None
-        self.stored = False
+        self.stored, self.ready = False, True
 
     def trim(self, depth: int) -> None:
         """Keep only the newest `depth` keyframes: the next step stores another."""
@@ -131,11 +139,19 @@ class Bank:
         """The contexts that hold something."""
         return [context for context in self.contexts if context.stored or context.nodes]
 
-    def commit(self, coordinate: float) -> None:
-        """Take what the contexts stored in a step into their histories."""
+    def commit(self, coordinate: float, keyframe: bool) -> None:
+        """Take what the contexts stored in a step into their histories.
+
+        Args:
+            coordinate: of the step.
+            keyframe: whether it was one by plan. Contexts that were not called then, such as
+                those of a denoiser that has handed over to another, are too old to reuse.
+        """
         for context in self.contexts:
             if context.stored:
                 context.commit(coordinate, self.depth)
+            elif keyframe and context.ready:
+                context.clear()
 
     def make_room(self) -> None:
         """Drop the oldest keyframe of every context: the next step stores another."""

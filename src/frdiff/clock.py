@@ -45,7 +45,7 @@ class Clock:
         self.scheduler = scheduler
         self._on_start = on_start
         self._on_step = on_step
-        self._before = {name: scheduler.__dict__.get(name) for name in ("set_timesteps", "step")}
+        self._replaced: list[tuple[str, Any, Any]] = []
         self.first: int | None = None
         self.index = 0
         self._wrap()
@@ -56,12 +56,15 @@ class Clock:
         @functools.wraps(set_timesteps)
         def start(*args: Any, **kwargs: Any) -> Any:
             result = set_timesteps(*args, **kwargs)
-            self.restart()
-            self._on_start()
+            if self._replaced:
+                self.restart()
+                self._on_start()
             return result
 
         @functools.wraps(step)
         def end(*args: Any, **kwargs: Any) -> Any:
+            if not self._replaced:
+                return step(*args, **kwargs)
             # Read before the scheduler moves its own counters.
             timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
             self._locate(timestep)
@@ -70,8 +73,9 @@ class Clock:
             return result
 
         setattr(end, _MARK, self)
-        self.scheduler.set_timesteps = start
-        self.scheduler.step = end
+        for name, ours in (("set_timesteps", start), ("step", end)):
+            self._replaced.append((name, self.scheduler.__dict__.get(name), ours))
+            setattr(self.scheduler, name, ours)
 
     @property
     def num_steps(self) -> int:
@@ -83,12 +87,18 @@ class Clock:
         self.first, self.index = None, 0
 
     def detach(self) -> None:
-        """Give the scheduler its own methods back."""
-        for name, before in self._before.items():
+        """Give the scheduler its own methods back.
+
+        A method that somebody else wrapped since stays; ours beneath it does nothing any more.
+        """
+        for name, before, ours in self._replaced:
+            if self.scheduler.__dict__.get(name) is not ours:
+                continue
             if before is None:
-                self.scheduler.__dict__.pop(name, None)
+                delattr(self.scheduler, name)
             else:
                 setattr(self.scheduler, name, before)
+        self._replaced.clear()
 
     def _locate(self, timestep: Any) -> None:
         """Find where a run starts, and check that its steps follow one another."""

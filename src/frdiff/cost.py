@@ -94,7 +94,7 @@ def call_cost(patch: DenoiserPatch, example: Example) -> CallCost:
         patch.action = Action.KEYFRAME
         full = _count(patch, example)
         patch.end_step()
-        patch.bank.commit(0.0)
+        patch.bank.commit(0.0, keyframe=True)
         features = [slot.history[:1] for slot in patch.bank.contexts[0].slots]
         patch.bank.aim(1.0)
         patch.action = Action.REUSE

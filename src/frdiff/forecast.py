@@ -42,7 +42,8 @@ def combine(features: tuple[Tensor, ...], weights: Tensor) -> Tensor:
         return features[0]
     if len(features) == 2:
         return torch.lerp(features[1], features[0], weights[0])
-    total = features[0] * weights[0]
+    # As differences from the newest, so that rounded weights still sum to 1.
+    total = features[0]
     for feature, weight in zip(features[1:], weights[1:], strict=True):
-        total = torch.addcmul(total, feature, weight)
+        total = torch.addcmul(total, feature - features[0], weight)
     return total

@@ -106,7 +106,7 @@ class Run:
         self.remove()
 
     def __repr__(self) -> str:
-        return f"<frdiff run: {self.policy}, {len(self.targets)} targets, {self.stats}>"
+        return f"<frdiff run: {self.policy}, {len(self.targets)} targets>"
 
     @property
     def targets(self) -> list[str]:
@@ -119,15 +119,9 @@ class Run:
         macs = macs_full = 0
         for (index, shape, action), calls in self._calls.items():
             cost = self._cost(index, shape)
+            per_call = {Action.KEYFRAME: cost.macs, Action.REUSE: cost.reuse_macs, Action.JUMP: 0}
+            macs += calls * per_call[action]
             macs_full += calls * cost.macs
-            macs += (
-                calls
-                * {
-                    Action.KEYFRAME: cost.macs,
-                    Action.REUSE: cost.reuse_macs,
-                    Action.JUMP: 0,
-                }[action]
-            )
         return Stats(
             steps=sum(self._steps.values()),
             keyframes=self._steps[Action.KEYFRAME],
@@ -181,6 +175,9 @@ class Run:
 
     def _on_step(self, index: int, num_steps: int) -> None:
         if index == 0:
+            if self._began is None:  # a compiled loop that runs again over the same timesteps
+                self._forget()
+                self._began = time.perf_counter()
             self.plan = self.policy.plan(num_steps)
             self._warn_if_little(self.plan)
             self._coordinates = self._run_coordinates()
@@ -188,7 +185,7 @@ class Run:
             raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
         self._tally(self.plan[index].action)
         for patch in self.patches:
-            patch.bank.commit(self._coordinates[index])
+            patch.bank.commit(self._coordinates[index], self.plan[index].action is Action.KEYFRAME)
         if index + 1 == num_steps:
             self._finish()
             return
