@@ -5,8 +5,8 @@ READY = $(VENV)/.ready
 .PHONY: demo test check format bench-engine model-emoji
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
-	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "tropical fish" \
-		"red heart" "pineapple" "soccer" "smiling face with 3 hearts" --steps 25 \
+	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
+		"red heart" "pineapple" "penguin" "smiling face with 3 hearts" --steps 25 --guidance 2 \
 		--interval 3 --no-mixing --forecast 1 --targets residual \
 		--compare --paper --output outputs/demo
 

@@ -21,7 +21,7 @@ def main() -> None:
     """Draw and save the sheet."""
     pipe = frdiff.load_model("emoji")
     prompts = random.Random(SEED).sample(shipped_captions("emoji"), ROWS * COLUMNS)
-    images = sample(pipe, prompts, steps=25, seed=SEED)
+    images = sample(pipe, prompts, steps=25, seed=SEED, guidance=2.0)
     strips = [
         draw_grid([("", images[start : start + COLUMNS])], prompts[start : start + COLUMNS])
         for start in range(0, len(prompts), COLUMNS)

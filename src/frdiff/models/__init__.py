@@ -23,27 +23,27 @@ def shipped_captions(name: str) -> list[str]:
     return captions
 
 
-def load_model(name: str, *, torch_dtype: torch.dtype = torch.float32) -> Any:
+def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> Any:
     """The shipped diffusers pipeline `name`, loaded from the package without a network.
 
     Args:
         name: see `shipped_models`. "emoji" is a text-to-image `StableDiffusionPipeline`, 64x64.
-        torch_dtype: type of the weights; they are stored in float16.
+        dtype: type of the weights in memory; the files hold float16.
 
     Raises:
         ValueError: no such model.
     """
     _check_shipped(name)
-    return _load(str(HERE / name), torch_dtype=torch_dtype, local_files_only=True)
+    return _load(str(HERE / name), dtype, local_files_only=True)
 
 
-def open_pipeline(name: str, *, torch_dtype: torch.dtype = torch.float32) -> Any:
+def open_pipeline(name: str, *, dtype: torch.dtype = torch.float32) -> Any:
     """The pipeline of a shipped model, a local folder in diffusers' layout, or a hub id."""
     if name in shipped_models():
-        return load_model(name, torch_dtype=torch_dtype)
+        return load_model(name, dtype=dtype)
     if Path(name).is_dir() and not (Path(name) / "model_index.json").is_file():
         raise ValueError(f"{name} has no model_index.json: not a diffusers pipeline folder")
-    return _load(name, torch_dtype=torch_dtype)
+    return _load(name, dtype)
 
 
 def _check_shipped(name: str) -> None:
@@ -51,10 +51,10 @@ def _check_shipped(name: str) -> None:
         raise ValueError(f"no shipped model {name!r}; there is: {', '.join(shipped_models())}")
 
 
-def _load(source: str, **options: Any) -> Any:
+def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
     from diffusers import DiffusionPipeline
 
     # Only safetensors: weights in pickle files can run code.
     pipeline = DiffusionPipeline.from_pretrained(source, use_safetensors=True, **options)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return pipeline if dtype == torch.float32 else pipeline.to(dtype)
