@@ -57,4 +57,5 @@ def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
     # Only safetensors: weights in pickle files can run code.
     pipeline = DiffusionPipeline.from_pretrained(source, use_safetensors=True, **options)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline if dtype == torch.float32 else pipeline.to(dtype)
+    # Libraries disagree on the type that weights get by default, so it is set here.
+    return pipeline.to(dtype)
