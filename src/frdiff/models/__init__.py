@@ -55,7 +55,7 @@ def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
     from diffusers import DiffusionPipeline
 
     # Only safetensors: weights in pickle files can run code.
-    pipeline = DiffusionPipeline.from_pretrained(source, use_safetensors=True, **options)
+    options |= {"dtype": dtype, "use_safetensors": True}
+    pipeline = DiffusionPipeline.from_pretrained(source, **options)
     pipeline.set_progress_bar_config(disable=True)
-    # Libraries disagree on the type that weights get by default, so it is set here.
-    return pipeline.to(dtype)
+    return pipeline
