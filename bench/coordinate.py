@@ -10,6 +10,7 @@ import dataclasses
 import random
 import statistics
 
+import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, HeunDiscreteScheduler, UniPCMultistepScheduler
 from rich.progress import track
@@ -42,7 +43,7 @@ def main() -> None:
     prompts = random.Random(0).sample(shipped_captions("emoji"), options.prompts)
     config = pipe.scheduler.config
 
-    def draw(steps: int) -> object:
+    def draw(steps: int) -> np.ndarray:
         return sample(pipe, prompts, steps=steps, guidance=options.guidance)
 
     lines = []
