@@ -84,7 +84,7 @@ def test_inspect_policy(tmp_path):
     assert [row["action"] for row in rows].count("jump") == 11
     assert rows[25] == {"step": 25, "action": "reuse", "mixing_weight": 0.5}
     output = run("inspect", path, "--steps", 50).output
-    assert "50 steps" in output and "0.500" in output
+    assert "policy.json: 50 steps" in output and "0.500" in output
 
 
 @pytest.mark.parametrize(

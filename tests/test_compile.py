@@ -104,3 +104,13 @@ def test_inductor():
         latents = loop(net, scheduler)
     torch.testing.assert_close(latents, eager(PAPER), rtol=1e-3, atol=1e-4)
     assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize("way", ["compile", "compile_repeated_blocks"])
+def test_compiled_in_place_or_block_by_block(way):
+    unet, scheduler = make_unet(), ddim()
+    getattr(unet, way)(fullgraph=True, backend="eager")
+    with frdiff.apply(unet, FORECAST, scheduler=scheduler) as run:
+        assert torch.equal(loop(unet, scheduler), eager(FORECAST))
+        assert run.stats.keyframes == 4
+        assert run.stats.macs_ratio < 1

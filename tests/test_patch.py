@@ -33,6 +33,11 @@ class Double(nn.Module):
         return 2 * x
 
 
+class Take(nn.Module):
+    def forward(self, pair):
+        return pair[0]
+
+
 def drive(model, policy, inputs):
     """Outputs of `model` for one input per step."""
     scheduler = ddim()
@@ -102,6 +107,17 @@ def test_a_module_that_runs_twice_in_a_pass_is_refused():
     model.first = model.second
     with pytest.raises(RuntimeError, match="ran twice in one pass"):
         drive(model, uniform(2, targets=["first"]), range(12))
+
+
+def test_a_module_that_returns_no_single_tensor_is_refused():
+    class Pair(Double):
+        def forward(self, x):
+            return super().forward(x), x
+
+    model = Doubling()
+    model.first = nn.Sequential(Pair(), Take())
+    with pytest.raises(TypeError, match=r"first\.0 returns tuple.*modules inside it"):
+        drive(model, uniform(2, targets=["first.0"]), range(12))
 
 
 @pytest.mark.parametrize("targets", ["paper", "residual", ["*.attn1", "*.ff"]])

@@ -165,7 +165,7 @@ def inspect(
         if as_json:
             _print_json({"policy": policy.to_dict(), "plan": _plan_rows(plan)})
         else:
-            out.print(_plan_table(plan, subject))
+            out.print(_plan_table(plan, Path(subject).name))
             out.print(str(policy), soft_wrap=True)
         return
     pipe = _open(subject, "cpu")

@@ -114,7 +114,9 @@ def call_cost(patch: DenoiserPatch, example: Example) -> CallCost:
 
 def _count(patch: DenoiserPatch, example: Example) -> dict[str, int]:
     """MACs by module name, `"Global"` for all."""
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
+    # Compiled blocks within the denoiser would refuse a counter.
+    with torch.compiler.set_stance("force_eager"), counter:
         patch.denoiser(*example.args, **example.kwargs)
     return {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
 

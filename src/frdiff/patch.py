@@ -167,7 +167,13 @@ class DenoiserPatch:
                         f"target {target.name} ran twice in one pass of the denoiser, so its "
                         "feature is ambiguous; leave it out of the policy's targets"
                     )
-                slot.fresh = target.extract(_first(args, kwargs), result)
+                feature = target.extract(_first(args, kwargs), result)
+                if not isinstance(feature, Tensor):
+                    raise TypeError(
+                        f"target {target.name} returns {type(feature).__name__}, only a single "
+                        "tensor can be stored; choose modules inside it"
+                    )
+                slot.fresh = feature
             return result
 
         self._replace(target.source, store)
