@@ -28,11 +28,6 @@ def test_keyframe_policy_follows_its_table():
     assert EXPLICIT.plan(6)[2].mixing_weight == 0.25
 
 
-def test_cost_in_full_passes():
-    plan = frdiff.UniformPolicy(2, mixing=False).plan(10)
-    assert plan.cost(reuse_ratio=0.2) == pytest.approx(5 + 5 * 0.2)
-
-
 def test_other_step_count_names_the_way_out():
     with pytest.raises(ValueError, match=r"made for 6 steps, the run has 8.*resample\(8\)"):
         EXPLICIT.plan(8)

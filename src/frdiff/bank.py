@@ -15,9 +15,9 @@ from torch import Tensor
 
 from frdiff.forecast import combine, extrapolation_weights
 
-__all__ = ["MAX_CONTEXTS", "Bank", "Context", "Slot"]
+__all__ = ["MAX_CONTEXTS", "Bank", "Context", "Slot", "scalars"]
 
-MAX_CONTEXTS = 64
+MAX_CONTEXTS = 16
 
 
 class Slot:
@@ -65,7 +65,7 @@ class Context:
         self.container: Any = None
         self.sample: Tensor | None = None
         self.ready = False
-        self.example: tuple[tuple, dict[str, Any]] | None = None
+        self.example: tuple[tuple, dict[str, Any]] = (), {}
         self.stored = False
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
@@ -117,7 +117,16 @@ class Context:
             return
         weights = extrapolation_weights(self.nodes, coordinate)
         weights += [0.0] * (depth - len(weights))
-        self.weights = torch.tensor(weights, dtype=feature.dtype, device=feature.device)
+        self.weights = scalars(weights, feature)
+
+
+def scalars(values: list[float], like: Tensor) -> Tensor:
+    """A tensor of `values`, of the type and on the device of `like`.
+
+    Filled on the device: a copy from the host would wait for all the work queued there.
+    """
+    fill = [torch.full((), value, dtype=like.dtype, device=like.device) for value in values]
+    return torch.stack(fill)
 
 
 class Bank:

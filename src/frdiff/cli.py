@@ -15,6 +15,7 @@ import diffusers
 import typer
 from diffusers import DiffusionPipeline
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from typer.core import TyperGroup
@@ -43,7 +44,8 @@ class _OneLineErrors(TyperGroup):
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, typer.Exit | typer.Abort):
                 raise
-            err.print(f"[bold red]error:[/] {' '.join(str(error).split())}", soft_wrap=True)
+            text = escape(" ".join(str(error).split()))
+            err.print(f"[bold red]error:[/] {text}", soft_wrap=True, highlight=False)
             raise typer.Exit(1) from error
 
 
@@ -65,7 +67,9 @@ Forecast = Annotated[int, typer.Option(help="0 copies features, 1 extrapolates, 
 TargetOption = Annotated[
     str, typer.Option("--targets", help='"paper", "residual", or wildcards with commas between.')
 ]
-Steps = Annotated[int | None, typer.Option(help="Steps of the run; default 25, or the policy's.")]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Steps of the run; default 25, or the policy's.")
+]
 Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
 SchedulerOption = Annotated[
     SchedulerName | None, typer.Option("--scheduler", help="Default: the model's own.")
@@ -116,7 +120,7 @@ def generate(
             draw_grid([("", images)], prompts).save(path)
             stats = dataclasses.asdict(run.stats) | {"macs_ratio": run.stats.macs_ratio}
         _print_json({"picture": str(path), **stats}) if as_json else out.print(
-            f"{run.stats}\n{path}", soft_wrap=True
+            f"{run.stats}\n{path}", soft_wrap=True, markup=False
         )
         return
 
@@ -124,7 +128,10 @@ def generate(
     contenders = [full, Contender("frdiff", num_steps, chosen)]
     with err.status("counting the cost"), apply(pipe, chosen) as run:
         sample(pipe, prompts[:1], steps=num_steps, seed=seed, guidance=guidance)
-        passes = max(1, round(run.stats.macs_ratio * num_steps))
+        ratio = run.stats.macs_ratio
+    if ratio is None:
+        raise ValueError("--compare needs MACs, which cannot be counted for this denoiser")
+    passes = max(1, round(ratio * num_steps))
     contenders.append(Contender("fewer steps", passes))
     if paper:
         contenders.append(Contender("the paper's policy", num_steps, UniformPolicy(interval)))
@@ -142,12 +149,14 @@ def generate(
     path = output / "side_by_side.png"
     draw_grid([(_caption(outcome), outcome.images) for outcome in outcomes], prompts).save(path)
     rows = [outcome.row() for outcome in outcomes]
-    (output / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    (output / "table.json").write_text(
+        json.dumps(rows, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     if as_json:
         _print_json({"picture": str(path), "rows": rows})
     else:
         out.print(_comparison_table(outcomes, type(pipe.scheduler).__name__))
-        out.print(str(path), soft_wrap=True)
+        out.print(str(path), soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -165,8 +174,8 @@ def inspect(
         if as_json:
             _print_json({"policy": policy.to_dict(), "plan": _plan_rows(plan)})
         else:
-            out.print(_plan_table(plan, Path(subject).name))
-            out.print(str(policy), soft_wrap=True)
+            out.print(_plan_table(plan, escape(Path(subject).name)))
+            out.print(str(policy), soft_wrap=True, markup=False)
         return
     pipe = _open(subject, "cpu")
     with err.status("counting"):
@@ -203,14 +212,12 @@ def _targets(text: str) -> str | list[str]:
 
 
 def _num_steps(policy: Policy, steps: int | None) -> int:
-    """The step count asked for, the policy's own, or 25; refused if the policy has another."""
-    chosen = steps if steps is not None else int(getattr(policy, "num_steps", 25))
-    policy.plan(chosen)
-    return chosen
+    """The step count asked for, the policy's own, or 25."""
+    return steps if steps is not None else int(getattr(policy, "num_steps", 25))
 
 
 def _open(model: str, device: str) -> DiffusionPipeline:
-    with err.status(f"loading {model}"):
+    with err.status(f"loading {escape(model)}"):
         return open_pipeline(model).to(device)
 
 
@@ -220,7 +227,7 @@ def _progress() -> Progress:
 
 
 def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2))
+    typer.echo(json.dumps(content, indent=2, allow_nan=False))
 
 
 def _caption(outcome: Outcome) -> str:
@@ -241,7 +248,7 @@ def _comparison_table(outcomes: list[Outcome], scheduler: str) -> Table:
             str(outcome.steps),
             f"{outcome.seconds:.2f}",
             f"{outcome.speedup:.2f}x",
-            f"{outcome.macs_ratio:.2f}",
+            f"{outcome.macs_ratio or 0:.2f}",
             f"{outcome.psnr:.1f}",
             f"{outcome.ssim:.3f}",
             f"{bank:.1f}",
@@ -285,5 +292,7 @@ def _cost_table(name: str, cost: CallCost) -> Table:
 def main() -> None:
     """Run the command line."""
     diffusers.utils.logging.set_verbosity_error()
-    warnings.showwarning = lambda message, *_: err.print(f"[yellow]warning:[/] {message}")
+    warnings.showwarning = lambda message, *_: err.print(
+        f"[yellow]warning:[/] {escape(str(message))}", highlight=False
+    )
     app()

@@ -6,7 +6,9 @@ img2img and custom timesteps included, without counting network calls.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -15,7 +17,22 @@ from torch import Tensor
 
 __all__ = ["Clock", "noise_coordinates"]
 
-_MARK = "_frdiff_clock"
+
+class _Method:
+    """A scheduler's method, wrapped on the instance; a copy of the scheduler gets its own back."""
+
+    def __init__(self, scheduler: SchedulerMixin, name: str, wrapper: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, getattr(scheduler, name))
+        self._scheduler = scheduler
+        self._name = name
+        self._wrapper = wrapper
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._wrapper(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied = memo.get(id(self._scheduler))
+        return MethodType(getattr(type(copied), self._name), copied) if copied else self
 
 
 class Clock:
@@ -36,7 +53,7 @@ class Clock:
         on_start: Callable[[], None],
         on_step: Callable[[int, int], None],
     ) -> None:
-        if hasattr(scheduler.step, _MARK):
+        if isinstance(scheduler.step, _Method):
             raise ValueError(
                 "this scheduler already drives another run of frdiff; call run.remove() on that "
                 "one, or give this pipeline its own: "
@@ -52,8 +69,8 @@ class Clock:
 
     def _wrap(self) -> None:
         set_timesteps, step = self.scheduler.set_timesteps, self.scheduler.step
+        place = list(inspect.signature(step).parameters).index("timestep")
 
-        @functools.wraps(set_timesteps)
         def start(*args: Any, **kwargs: Any) -> Any:
             result = set_timesteps(*args, **kwargs)
             if self._replaced:
@@ -61,19 +78,17 @@ class Clock:
                 self._on_start()
             return result
 
-        @functools.wraps(step)
         def end(*args: Any, **kwargs: Any) -> Any:
             if not self._replaced:
                 return step(*args, **kwargs)
             # Read before the scheduler moves its own counters.
-            timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
-            self._locate(timestep)
+            self._locate(kwargs["timestep"] if "timestep" in kwargs else args[place])
             result = step(*args, **kwargs)
             self._tick()
             return result
 
-        setattr(end, _MARK, self)
-        for name, ours in (("set_timesteps", start), ("step", end)):
+        for name, wrapper in (("set_timesteps", start), ("step", end)):
+            ours = _Method(self.scheduler, name, wrapper)
             self._replaced.append((name, self.scheduler.__dict__.get(name), ours))
             setattr(self.scheduler, name, ours)
 
@@ -152,7 +167,8 @@ def noise_coordinates(scheduler: SchedulerMixin) -> list[float]:
         levels = sigmas[:count].double()
     elif isinstance(getattr(scheduler, "alphas_cumprod", None), Tensor):
         alphas = scheduler.alphas_cumprod.double().cpu()
-        kept = alphas[scheduler.timesteps.cpu().long().clamp(0, len(alphas) - 1)]
+        # Zero terminal SNR has no finite noise level; diffusers' own solvers clamp it likewise.
+        kept = alphas[scheduler.timesteps.cpu().long().clamp(0, len(alphas) - 1)].clamp(min=2**-24)
         levels = ((1 - kept) / kept).sqrt()
     else:
         raise ValueError(

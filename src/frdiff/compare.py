@@ -1,5 +1,6 @@
 """Contenders side by side: the same pictures from the same noise, with time, cost and fidelity."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
@@ -38,8 +39,8 @@ class Outcome:
         images: (N, H, W, 3) float32 in [0, 1].
         seconds: median wall-clock time of a whole pipeline call, text and decoder included.
         speedup: median over rounds of the first contender's seconds / these seconds.
-        macs_ratio: MACs of the denoiser / those of the first contender.
-        psnr: median over pictures against the first contender's, in dB.
+        macs_ratio: MACs of the denoiser / those of the first contender; None if not counted.
+        psnr: median over pictures against the first contender's, in dB; inf if equal.
         ssim: likewise, structural similarity.
         stats: of the run; None for the untouched pipeline.
     """
@@ -49,20 +50,20 @@ class Outcome:
     images: np.ndarray
     seconds: float
     speedup: float
-    macs_ratio: float
+    macs_ratio: float | None
     psnr: float
     ssim: float
     stats: Stats | None
 
-    def row(self) -> dict[str, float | int | str]:
-        """The figures without the pictures, ready for JSON."""
+    def row(self) -> dict[str, float | int | str | None]:
+        """The figures without the pictures, ready for JSON: an infinite PSNR is None."""
         return {
             "name": self.name,
             "steps": self.steps,
             "seconds": self.seconds,
             "speedup": self.speedup,
             "macs_ratio": self.macs_ratio,
-            "psnr": self.psnr,
+            "psnr": self.psnr if math.isfinite(self.psnr) else None,
             "ssim": self.ssim,
             "bank_bytes_peak": self.stats.bank_bytes_peak if self.stats else 0,
         }
@@ -94,6 +95,7 @@ def compare(
     seconds: list[list[float]] = [[] for _ in contenders]
     images: list[np.ndarray] = []
     stats: list[Stats | None] = []
+    evaluations: list[int] = []
     for repeat in range(repeats):
         for contender, times in zip(contenders, seconds, strict=True):
             drawn, took, figures = _draw(pipe, contender, prompts, seed, guidance)
@@ -102,7 +104,12 @@ def compare(
             if repeat == 0:
                 images.append(drawn)
                 stats.append(figures)
-    full = contenders[0]
+                evaluations.append(figures.steps if figures else len(pipe.scheduler.timesteps))
+
+    def macs_ratio(figures: Stats | None, calls: int) -> float | None:
+        own = figures.macs_ratio if figures else 1.0
+        return None if own is None else own * calls / evaluations[0]
+
     return [
         Outcome(
             name=contender.name,
@@ -110,12 +117,14 @@ def compare(
             images=drawn,
             seconds=statistics.median(times),
             speedup=statistics.median(a / b for a, b in zip(seconds[0], times, strict=True)),
-            macs_ratio=(figures.macs_ratio if figures else 1.0) * contender.steps / full.steps,
+            macs_ratio=macs_ratio(figures, calls),
             psnr=statistics.median(psnr(images[0], drawn)),
             ssim=statistics.median(ssim(images[0], drawn)),
             stats=figures,
         )
-        for contender, drawn, figures, times in zip(contenders, images, stats, seconds, strict=True)
+        for contender, drawn, figures, times, calls in zip(
+            contenders, images, stats, seconds, evaluations, strict=True
+        )
     ]
 
 
@@ -165,9 +174,10 @@ def draw_grid(
     Args:
         rows: captions, which may have several lines, and pictures (N, H, W, 3) in [0, 1].
         columns: N names.
-        cell: side of a picture on the sheet in pixels; larger pictures keep their own size.
+        cell: least side of the square that a picture gets, in pixels; larger pictures keep their
+            size, and all keep their shape.
     """
-    cell = max(cell, rows[0][1].shape[1])
+    cell = max(cell, *rows[0][1].shape[1:3])
     font = ImageFont.load_default(15)
     small = ImageFont.load_default(13)
     margin = 12 + max(int(font.getlength(line)) for name, _ in rows for line in name.split("\n"))
@@ -181,6 +191,6 @@ def draw_grid(
         pen.multiline_text((6, 26 + y * cell + cell / 2), name, "black", font=font, anchor="lm")
         for x, image in enumerate(images):
             tile = Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8))
-            tile = tile.resize((cell, cell), Image.Resampling.LANCZOS)
+            tile = ImageOps.pad(tile, (cell, cell), Image.Resampling.LANCZOS, color="white")
             sheet.paste(tile, (margin + x * cell, 26 + y * cell))
     return sheet

@@ -1,12 +1,11 @@
 """Costs: MACs and stored bytes of a denoiser call, in full and on a reuse step.
 
-Both passes run on fake tensors, so counting computes nothing and needs no memory, and what is
-counted is the very code that runs. A MAC is one multiply-accumulate; embeddings, norms and
-element-wise work count as none.
+What is counted is the code that runs: a copy of the denoiser without weights makes both passes on
+fake tensors, which computes nothing, needs no memory and leaves the denoiser itself alone. A MAC is
+one multiply-accumulate; embeddings, norms and element-wise work count as none.
 """
 
-import contextlib
-from collections.abc import Iterator
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,9 @@ from frdiff.policy import Policy
 from frdiff.sampling import sample
 
 __all__ = ["CallCost", "Example", "TargetCost", "call_cost", "first_call_cost"]
+
+# What our patch and the offloading of accelerate and diffusers leave on modules.
+_HOOKS = ("forward", "_old_forward", "_hf_hook", "_diffusers_hook", "_frdiff_patch")
 
 
 def _attention_flops(
@@ -44,6 +46,12 @@ class Example:
         self.args, self.kwargs = tree_map_only(
             torch.Tensor, self.mode.from_tensor, (args, dict(kwargs))
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the call ran."""
+        first: torch.Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
+        return first.device
 
 
 @dataclass(frozen=True)
@@ -88,10 +96,17 @@ class CallCost:
         return sum(target.feature_bytes for target in self.targets)
 
 
-def call_cost(patch: DenoiserPatch, example: Example) -> CallCost:
-    """The cost of a call with the shapes of `example`, in full and on a reuse step."""
-    with _rehearsal(patch), example.mode, torch.no_grad():
-        patch.action = Action.KEYFRAME
+def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost:
+    """The cost of a call with the shapes of `example`, in full and on a reuse step.
+
+    Args:
+        denoiser: patched or not; it is neither run nor changed.
+        policy: its targets are counted.
+    """
+    with example.mode, torch.no_grad():
+        skeleton = _skeleton(denoiser, example.device)
+        patch = DenoiserPatch(skeleton, policy, _NoLoop(), lambda: None)
+        patch.stores = True
         full = _count(patch, example)
         patch.end_step()
         patch.bank.commit(0.0, keyframe=True)
@@ -99,7 +114,7 @@ def call_cost(patch: DenoiserPatch, example: Example) -> CallCost:
         patch.bank.aim(1.0)
         patch.action = Action.REUSE
         reuse = _count(patch, example)
-    root = type(patch.denoiser).__name__
+    root = type(skeleton).__name__
     rows = tuple(
         TargetCost(
             target.name,
@@ -112,6 +127,29 @@ def call_cost(patch: DenoiserPatch, example: Example) -> CallCost:
     return CallCost(full.get("Global", 0), reuse.get("Global", 0), rows)
 
 
+class _NoLoop:
+    scheduler = None
+
+
+def _skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of a module with fake weights on `device` and without anybody's hooks."""
+    known: dict[int, Any] = {}
+    for weight in (*denoiser.parameters(), *denoiser.buffers()):
+        fake = torch.empty(weight.shape, dtype=weight.dtype, device=device)
+        known[id(weight)] = (
+            nn.Parameter(fake, requires_grad=False) if isinstance(weight, nn.Parameter) else fake
+        )
+    for module in denoiser.modules():
+        for name in _HOOKS:
+            hook = module.__dict__.get(name)
+            known[id(hook)] = hook  # shared, not copied: offloading hooks hold real weights
+    skeleton = copy.deepcopy(denoiser, known)
+    for module in skeleton.modules():
+        for name in _HOOKS:
+            module.__dict__.pop(name, None)
+    return skeleton
+
+
 def _count(patch: DenoiserPatch, example: Example) -> dict[str, int]:
     """MACs by module name, `"Global"` for all."""
     counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
@@ -121,56 +159,30 @@ def _count(patch: DenoiserPatch, example: Example) -> dict[str, int]:
     return {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
 
 
-@contextlib.contextmanager
-def _rehearsal(patch: DenoiserPatch) -> Iterator[None]:
-    """Lend the patch an empty bank for calls outside any run; a run in progress goes on after."""
-    was_attached = patch.attached
-    if not was_attached:
-        patch.attach()
-    kept = {name: getattr(patch, name) for name in DenoiserPatch.STATE}
-    patch.start()
-    patch.on_call, patch.stores = _nothing, True
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            setattr(patch, name, value)
-        if not was_attached:
-            patch.detach()
-
-
-def _nothing() -> None:
-    pass
-
-
 class _Captured(Exception):
     """Carries the arguments of a denoiser's first call out of a pipeline."""
 
 
 def first_call_cost(pipe: DiffusionPipeline, policy: Policy) -> dict[str, CallCost]:
-    """The cost of a denoiser call of `pipe` at its default size, by denoiser class name.
+    """The cost of a denoiser call of `pipe` at its default size, by component name.
 
-    The pipeline runs up to its first denoiser call and no further.
+    The pipeline runs up to the first call of each denoiser and no further. One that is not called
+    within two steps is left out.
 
     Args:
         policy: its targets are counted.
     """
-    costs: dict[str, CallCost] = {}
 
     def capture(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         raise _Captured(args, kwargs)
 
-    for denoiser in find_denoisers(pipe):
+    costs: dict[str, CallCost] = {}
+    for name, denoiser in find_denoisers(pipe).items():
         handle = denoiser.register_forward_pre_hook(capture, with_kwargs=True)
         try:
             sample(pipe, ["0"], steps=2)
         except _Captured as call:
-            example = Example(*call.args)
+            costs[name] = call_cost(denoiser, policy, Example(*call.args))
         finally:
             handle.remove()
-        patch = DenoiserPatch(denoiser, policy, pipe, _nothing)
-        try:
-            costs[type(denoiser).__name__] = call_cost(patch, example)
-        finally:
-            patch.detach()
     return costs

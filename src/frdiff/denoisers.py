@@ -8,14 +8,14 @@ __all__ = ["find_denoisers", "unwrap"]
 COMPONENTS = ("unet", "transformer", "transformer_2")
 
 
-def find_denoisers(pipe: DiffusionPipeline) -> list[nn.Module]:
-    """The denoisers of a pipeline, uncompiled: its U-Net, its transformer, both of Wan's two.
+def find_denoisers(pipe: DiffusionPipeline) -> dict[str, nn.Module]:
+    """The denoisers of a pipeline by component name, uncompiled: U-Net, transformer, Wan's two.
 
     Raises:
         ValueError: it has none.
     """
     parts = pipe.components
-    found = [unwrap(parts[name]) for name in COMPONENTS if parts.get(name) is not None]
+    found = {name: unwrap(parts[name]) for name in COMPONENTS if parts.get(name) is not None}
     if not found:
         raise ValueError(
             f"{type(pipe).__name__} has no denoiser ({', '.join(COMPONENTS)}), only "

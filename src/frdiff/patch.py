@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets
-from frdiff.bank import MAX_CONTEXTS, Bank, Context
+from frdiff.bank import MAX_CONTEXTS, Bank, Context, scalars
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
 
@@ -46,10 +46,6 @@ class DenoiserPatch:
     Raises:
         ValueError: already patched, or nothing to hook.
     """
-
-    STATE = (
-        "action", "bank", "context", "current", "mixing_weight", "on_call", "reusing", "stores",
-    )  # fmt: skip
 
     def __init__(
         self,
@@ -95,12 +91,23 @@ class DenoiserPatch:
         Model offloading does that after every pipeline call: it takes its hook off, ours with it,
         and puts it on again.
         """
-        if not hasattr(self.denoiser.forward, _MARK):
+        if getattr(self.denoiser.forward, _MARK, None) is not self:
+            self._replaced = [row for row in self._replaced if row[0] is not self.denoiser]
             self._wrap_denoiser()
 
     def sample(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
-        """The noisy input among the arguments of a denoiser call."""
-        return args[0] if args else kwargs[self.input_name]
+        """The noisy input among the arguments of a denoiser call.
+
+        Raises:
+            TypeError: it is no tensor.
+        """
+        sample = args[0] if args else kwargs[self.input_name]
+        if not isinstance(sample, Tensor):
+            raise TypeError(
+                f"{type(self.denoiser).__name__} takes a {type(sample).__name__} as its first "
+                "input; only denoisers that take one tensor can be patched"
+            )
+        return sample
 
     def start(self) -> None:
         """Begin a run: an empty bank, and step 0 computes."""
@@ -136,12 +143,11 @@ class DenoiserPatch:
         self.action = step.action
         if step.action is Action.KEYFRAME:
             self.bank.make_room()
-            return
-        self.bank.aim(coordinate)
-        for context in self.bank.used():
-            if context.score is not None:
-                weight = torch.tensor(step.mixing_weight, dtype=context.score.dtype)
-                self.mixing_weight = weight.to(context.score.device)
+        elif step.action is Action.REUSE:
+            self.bank.aim(coordinate)
+            score = next((held.score for held in self.bank.used() if held.score is not None), None)
+            if score is not None:
+                self.mixing_weight = scalars([step.mixing_weight], score)[0]
 
     def end_step(self) -> list[Context]:
         """The contexts called in the step that ended, in order; then the first is next again."""
@@ -160,7 +166,7 @@ class DenoiserPatch:
         @functools.wraps(compute_source)
         def store(*args: Any, **kwargs: Any) -> Any:
             result = compute_source(*args, **kwargs)
-            if self.stores and self.attached:
+            if self.stores and self.attached and not self.reusing:
                 slot = self.current.slots[index]
                 if slot.fresh is not None:
                     raise RuntimeError(
@@ -232,7 +238,7 @@ class DenoiserPatch:
                 context.container = type(result)
             return result
 
-        setattr(forward, _MARK, True)
+        setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)
 
 

@@ -75,11 +75,3 @@ class Plan:
     def keyframes(self) -> tuple[int, ...]:
         """Indices of the keyframes, ascending."""
         return tuple(i for i, step in enumerate(self.steps) if step.action is Action.KEYFRAME)
-
-    def cost(self, reuse_ratio: float) -> float:
-        """The cost of the run in full network passes.
-
-        Args:
-            reuse_ratio: cost of one reuse step / cost of one full step.
-        """
-        return self.count(Action.KEYFRAME) + reuse_ratio * self.count(Action.REUSE)

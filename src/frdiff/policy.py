@@ -10,6 +10,7 @@ References:
 
 import bisect
 import json
+import reprlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -152,9 +153,9 @@ class KeyframePolicy(Policy):
         for index in keyframes:
             _check_int("a keyframe", index, 0, self.num_steps - 1)
         if 0 not in keyframes:
-            raise ValueError(f"step 0 must be a keyframe, got {keyframes}; add 0")
+            raise ValueError(f"step 0 must be a keyframe, got {_quote(keyframes)}; add 0")
         if len(set(keyframes)) != len(keyframes):
-            raise ValueError(f"keyframes must be different, got {keyframes}")
+            raise ValueError(f"keyframes must be different, got {_quote(keyframes)}")
         object.__setattr__(self, "keyframes", tuple(sorted(keyframes)))
         if self.mixing_weights is None:
             return
@@ -221,7 +222,10 @@ KINDS: dict[str, type[UniformPolicy] | type[KeyframePolicy]] = {
 
 def dumps(policy: Policy) -> str:
     """The JSON text of a policy: its kind, the file version and its fields."""
-    kind = next(name for name, known in KINDS.items() if type(policy) is known)
+    kind = next((name for name, known in KINDS.items() if type(policy) is known), None)
+    if kind is None:
+        known = ", ".join(cls.__name__ for cls in KINDS.values())
+        raise TypeError(f"only {known} can be saved, got {type(policy).__name__}")
     content = {"frdiff_policy": FILE_VERSION, "kind": kind, **policy.to_dict()}
     return json.dumps(content, indent=2) + "\n"
 
@@ -252,14 +256,14 @@ def loads(text: str | bytes) -> Policy:
     version, kind = content.pop("frdiff_policy"), content.pop("kind", None)
     if version != FILE_VERSION or isinstance(version, bool):
         raise ValueError(
-            f"file version {version!r} is not supported, this frdiff reads {FILE_VERSION}"
+            f"file version {_quote(version)} is not supported, this frdiff reads {FILE_VERSION}"
         )
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {_quote(kind)}")
     known = {field.name for field in fields(KINDS[kind])}
     if content.keys() != known:
         unknown, missing = sorted(content.keys() - known), sorted(known - content.keys())
-        raise ValueError(f"fields unknown: {unknown}, missing: {missing}")
+        raise ValueError(f"fields unknown: {_quote(unknown)}, missing: {missing}")
     return KINDS[kind](**content)
 
 
@@ -269,7 +273,7 @@ def _refuse_constant(name: str) -> None:
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) != len(pairs):
-        raise ValueError(f"keys given twice among {[key for key, _ in pairs]}")
+        raise ValueError(f"keys given twice among {_quote([key for key, _ in pairs])}")
     return dict(pairs)
 
 
@@ -278,23 +282,28 @@ def _nearest(ascending: list[int], value: float) -> int:
     return min(ascending[max(place - 1, 0) : place + 1], key=lambda item: abs(item - value))
 
 
+def _quote(value: object) -> str:
+    """The value for an error message, cut where it is long."""
+    return reprlib.repr(value)
+
+
 def _check_int(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+        raise TypeError(f"{name} must be an integer from {low} to {high}, got {_quote(value)}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low} to {high}, got {value}")
 
 
 def _check_float(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+        raise TypeError(f"{name} must be a number from {low:g} to {high:g}, got {_quote(value)}")
     if not low <= value <= high:  # refuses NaN too
         raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value}")
 
 
 def _checked_list(name: str, value: object) -> list:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise TypeError(f"{name} must be a list, got {value!r}")
+        raise TypeError(f"{name} must be a list, got {_quote(value)}")
     return list(value)
 
 
@@ -303,11 +312,13 @@ def _checked_targets(targets: object) -> Targets:
         if targets not in TARGET_SETS:
             raise ValueError(
                 f"targets must be one of {', '.join(map(repr, TARGET_SETS))} or a list of shell "
-                f"wildcards over module names, got {targets!r}; for one wildcard pass "
-                f"[{targets!r}]"
+                f"wildcards over module names, got {_quote(targets)}; for one wildcard pass "
+                f"[{_quote(targets)}]"
             )
         return targets
     patterns = _checked_list("targets", targets)
     if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
-        raise ValueError(f"targets must be a list of shell wildcards, at least one, got {patterns}")
+        raise ValueError(
+            f"targets must be a list of shell wildcards, at least one, got {_quote(patterns)}"
+        )
     return tuple(patterns)

@@ -1,5 +1,6 @@
 """Apply a policy to a pipeline, and the handle that says what it did."""
 
+import logging
 import time
 import warnings
 from collections import Counter
@@ -19,6 +20,8 @@ from frdiff.policy import Policy
 
 __all__ = ["Run", "Stats", "apply"]
 
+logger = logging.getLogger(__name__)
+
 FEW_STEPS = 10
 LITTLE_SAVED = 0.05
 
@@ -32,9 +35,11 @@ class Stats:
         keyframes: steps computed in full.
         reuse_steps: steps with stored features.
         jumps: steps without a network call.
-        macs: multiply-accumulates of all denoiser calls.
+        macs: multiply-accumulates of all denoiser calls; None if they cannot be counted, because
+            the denoiser's code needs the contents of its inputs.
         macs_full: the same run with every call in full.
-        bank_bytes: bytes stored now; 0 once the run has ended.
+        bank_bytes: bytes stored now; 0 once the last step of the scheduler has ended. A pipeline
+            that stops before it, as with `denoising_end`, holds them until the next run.
         bank_bytes_peak: most bytes stored at a time.
         seconds: wall-clock time from the first denoiser call to the end of the last step.
     """
@@ -43,22 +48,27 @@ class Stats:
     keyframes: int
     reuse_steps: int
     jumps: int
-    macs: int
-    macs_full: int
+    macs: int | None
+    macs_full: int | None
     bank_bytes: int
     bank_bytes_peak: int
     seconds: float
 
     @property
-    def macs_ratio(self) -> float:
-        """`macs / macs_full`; 1 if nothing has run."""
+    def macs_ratio(self) -> float | None:
+        """`macs / macs_full`; 1 if nothing has run, None if they cannot be counted."""
+        if self.macs is None or self.macs_full is None:
+            return None
         return self.macs / self.macs_full if self.macs_full else 1.0
 
     def __str__(self) -> str:
+        macs = "MACs unknown"
+        if self.macs is not None and self.macs_full is not None:
+            macs = f"{self.macs / 1e9:.2f} of {self.macs_full / 1e9:.2f} GMACs"
+            macs += f" ({self.macs_ratio:.2f})"
         return (
             f"{self.steps} steps: {self.keyframes} keyframes, {self.reuse_steps} reuse, "
-            f"{self.jumps} jumps; {self.macs / 1e9:.2f} of {self.macs_full / 1e9:.2f} GMACs "
-            f"({self.macs_ratio:.2f}); bank {self.bank_bytes_peak / 2**20:.1f} MiB at most; "
+            f"{self.jumps} jumps; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} MiB at most; "
             f"{self.seconds:.2f} s"
         )
 
@@ -84,6 +94,7 @@ class Run:
         self._costs: dict[tuple[int, torch.Size], CallCost] = {}
         self._coordinates: list[float] = []
         self._began: float | None = None
+        self._device = torch.device("cpu")
         self._forget()
         try:
             for denoiser in denoisers:
@@ -116,12 +127,7 @@ class Run:
     @property
     def stats(self) -> Stats:
         """Figures of the current run, or of the last one. MACs are counted when first asked for."""
-        macs = macs_full = 0
-        for (index, shape, action), calls in self._calls.items():
-            cost = self._cost(index, shape)
-            per_call = {Action.KEYFRAME: cost.macs, Action.REUSE: cost.reuse_macs, Action.JUMP: 0}
-            macs += calls * per_call[action]
-            macs_full += calls * cost.macs
+        macs, macs_full = self._macs()
         return Stats(
             steps=sum(self._steps.values()),
             keyframes=self._steps[Action.KEYFRAME],
@@ -140,10 +146,27 @@ class Run:
             patch.detach()
         self._clock.detach()
 
+    def _macs(self) -> tuple[int, int] | tuple[None, None]:
+        """MACs of all calls, and of the same calls in full."""
+        macs = macs_full = 0
+        for (index, shape, action), calls in self._calls.items():
+            try:
+                cost = self._cost(index, shape)
+            except Exception as error:  # whatever a model's own code may raise on fake tensors
+                name = type(self.patches[index].denoiser).__name__
+                logger.warning("MACs of %s cannot be counted: %s", name, error)
+                return None, None
+            per_call = {Action.KEYFRAME: cost.macs, Action.REUSE: cost.reuse_macs, Action.JUMP: 0}
+            macs += calls * per_call[action]
+            macs_full += calls * cost.macs
+        return macs, macs_full
+
     def _cost(self, index: int, shape: torch.Size) -> CallCost:
         key = index, shape
         if key not in self._costs:
-            self._costs[key] = call_cost(self.patches[index], self._examples[key])
+            self._costs[key] = call_cost(
+                self.patches[index].denoiser, self.policy, self._examples[key]
+            )
         return self._costs[key]
 
     def _forget(self) -> None:
@@ -152,6 +175,7 @@ class Run:
         self._calls: Counter[tuple[int, torch.Size, Action]] = Counter()
         self._peak = 0
         self._seconds = 0.0
+        self._called = False
 
     def _start(self) -> None:
         """Begin a run."""
@@ -172,6 +196,9 @@ class Run:
             self._start()
         if self._began is None:
             self._start()
+        if not self._called:
+            self._called = True
+            self._began = time.perf_counter()
 
     def _on_step(self, index: int, num_steps: int) -> None:
         if index == 0:
@@ -184,8 +211,9 @@ class Run:
         if self.plan is None:
             raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
         self._tally(self.plan[index].action)
+        keyframe = self.plan[index].action is Action.KEYFRAME
         for patch in self.patches:
-            patch.bank.commit(self._coordinates[index], self.plan[index].action is Action.KEYFRAME)
+            patch.bank.commit(self._coordinates[index], keyframe)
         if index + 1 == num_steps:
             self._finish()
             return
@@ -199,13 +227,13 @@ class Run:
         action = planned
         for number, patch in enumerate(self.patches):
             for context in patch.end_step():
-                assert context.example is not None
                 args, kwargs = context.example
                 shape = patch.sample(args, kwargs).shape
                 if (number, shape) not in self._examples:
                     self._examples[number, shape] = Example(args, kwargs)
                 done = Action.KEYFRAME if context.stored else planned
                 self._calls[number, shape, done] += 1
+                self._device = self._examples[number, shape].device
                 if context.stored:
                     # A call whose bank held nothing that fits was computed, whatever was planned.
                     action = Action.KEYFRAME
@@ -216,9 +244,8 @@ class Run:
     def _finish(self) -> None:
         for patch in self.patches:
             patch.start()
-        device = next(self.patches[0].denoiser.parameters()).device
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
+        if self._device.type != "cpu":
+            torch.accelerator.synchronize(self._device)
         if self._began is not None:
             self._seconds = time.perf_counter() - self._began
         self._began = None
@@ -275,7 +302,7 @@ def apply(
     denoisers = find_denoisers(target)
     if target.components.get("scheduler") is None:
         raise ValueError(f"{type(target).__name__} has no scheduler; set pipe.scheduler")
-    return Run(denoisers, policy, target)
+    return Run(list(denoisers.values()), policy, target)
 
 
 @dataclass

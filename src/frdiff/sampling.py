@@ -29,11 +29,20 @@ def set_scheduler(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:
     """The scheduler called `name`, made from the settings of the pipeline's own and set on it.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, or a flow-matching pipeline, which these schedulers do not serve.
     """
     if name not in SCHEDULERS:
         raise ValueError(f"no scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}")
+    own = type(pipe.scheduler).__name__
+    if "FlowMatch" in own or pipe.scheduler.config.get("use_flow_sigmas"):
+        raise ValueError(
+            f"{type(pipe).__name__} samples by flow matching with {own}, which {name!r} cannot "
+            "replace; leave the scheduler out or set pipe.scheduler yourself"
+        )
     class_name, options = SCHEDULERS[name]
+    if "clip_sample" not in pipe.scheduler.config:
+        # DDIM and DDPM clip to [-1, 1] unless told otherwise, which ruins latents.
+        options = options | {"clip_sample": False}
     pipe.scheduler = getattr(diffusers, class_name).from_config(pipe.scheduler.config, **options)
     return pipe.scheduler
 

@@ -64,7 +64,13 @@ def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
 
 
 def _match(denoiser: nn.Module, patterns: list[str]) -> list[Target]:
-    names = [name for name, _ in denoiser.named_modules() if name]
+    # Lists of modules are never called themselves, so nothing of theirs could be reused.
+    callable_modules = [
+        (name, module)
+        for name, module in denoiser.named_modules()
+        if name and not isinstance(module, nn.ModuleList | nn.ModuleDict)
+    ]
+    names = [name for name, _ in callable_modules]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ValueError(
@@ -72,8 +78,8 @@ def _match(denoiser: nn.Module, patterns: list[str]) -> list[Target]:
                 f"have names such as {', '.join(names[:: max(len(names) // 5, 1)][:6])}"
             )
     found: list[Target] = []
-    for name, module in denoiser.named_modules():
+    for name, module in callable_modules:
         inside = any(name.startswith(target.name + ".") for target in found)
-        if name and not inside and any(fnmatchcase(name, pattern) for pattern in patterns):
+        if not inside and any(fnmatchcase(name, pattern) for pattern in patterns):
             found.append(whole_residual(name, module))
     return found

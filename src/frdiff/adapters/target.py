@@ -9,7 +9,15 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-__all__ = ["Target", "branch", "output", "residual", "whole_residual"]
+__all__ = [
+    "Target",
+    "attention",
+    "branch",
+    "copied_output",
+    "output",
+    "transformer",
+    "whole_residual",
+]
 
 
 @dataclass(frozen=True)
@@ -32,19 +40,34 @@ class Target:
 
 
 def output(name: str, module: nn.Module) -> Target:
-    """A target whose feature is the output of `module`, a single tensor."""
+    """A target whose feature is the output of `module`, a tensor that nobody changes in place."""
     return Target(name, module, module, lambda x, y: y, lambda x, feature: feature)
 
 
-def residual(name: str, module: nn.Module, returns_tuple: bool = False) -> Target:
-    """A target whose feature is output minus input; on reuse the input stays fresh.
+def copied_output(name: str, module: nn.Module) -> Target:
+    """A target whose feature is the output of `module`, safe from code that changes it in place."""
+    return Target(name, module, module, lambda x, y: _clone(y), lambda x, feature: feature.clone())
 
-    Args:
-        returns_tuple: whether callers take the output as the first element of a tuple.
-    """
-    if returns_tuple:
-        return Target(name, module, module, lambda x, y: y[0] - x, lambda x, f: (x + f,))
-    return Target(name, module, module, lambda x, y: y - x, lambda x, f: x + f)
+
+def _clone(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def transformer(name: str, module: Transformer2DModel) -> Target:
+    """A target whose feature is output minus input, of a module that returns a tuple."""
+    return Target(name, module, module, lambda x, y: y[0] - x, lambda x, feature: (x + feature,))
+
+
+def attention(name: str, module: Attention) -> Target:
+    """A target whose feature is what an attention block adds to its input, before rescaling."""
+    scale = module.rescale_output_factor
+    return Target(
+        name,
+        module,
+        module,
+        lambda x, y: y * scale - x,
+        lambda x, feature: (x + feature) / scale,
+    )
 
 
 def branch(name: str, block: ResnetBlock2D) -> Target:
@@ -66,7 +89,7 @@ def whole_residual(name: str, module: nn.Module) -> Target:
     if isinstance(module, ResnetBlock2D):
         return branch(name, module)
     if isinstance(module, Transformer2DModel) and module.is_input_continuous:
-        return residual(name, module, returns_tuple=True)
+        return transformer(name, module)
     if isinstance(module, Attention) and module.residual_connection:
-        return residual(name, module)
-    return output(name, module)
+        return attention(name, module)
+    return copied_output(name, module)
