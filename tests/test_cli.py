@@ -118,6 +118,29 @@ def test_policy_for_another_step_count(folder, tmp_path):
     assert "resample(20)" in result.stderr
 
 
-def test_help_names_every_option():
-    for command in ("generate", "inspect"):
-        assert run(command, "--help").exit_code == 0
+def test_help_names_every_option(monkeypatch):
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    wanted = {
+        "generate": "--policy --interval --bias --forecast --targets --steps --scheduler "
+        "--guidance --seed --compare --json",
+        "inspect": "--targets --forecast --steps --json",
+    }
+    for command, options in wanted.items():
+        output = run(command, "--help").output
+        assert all(option in output for option in options.split())
+
+
+@pytest.mark.parametrize("field", [{"targets": ["[/x]"]}, {"kind": "[/x]"}])
+def test_markup_in_a_file_is_text(field, tmp_path):
+    path = tmp_path / "policy.json"
+    frdiff.UniformPolicy(2).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | field))
+    result = run("inspect", path)
+    assert "[/x]" in result.output + result.stderr
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_json_is_strict(folder, tmp_path):
+    options = ["--compare", "--repeats", 1, "--output", tmp_path, "--json"]
+    result = run("generate", folder, "1", "--steps", 12, *FAST, *options)
+    assert json.loads(result.stdout, parse_constant=pytest.fail)["rows"][0]["psnr"] is None

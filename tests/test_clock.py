@@ -1,6 +1,8 @@
 """Run start, step count and step index from real schedulers."""
 
+import copy
 import inspect
+import math
 
 import diffusers
 import pytest
@@ -175,3 +177,36 @@ def test_a_method_wrapped_by_somebody_else_since_stays_and_ours_falls_silent():
     scheduler.set_timesteps(4)
     walk(scheduler, scheduler.timesteps)
     assert log.steps == []
+
+
+def test_a_copy_of_the_scheduler_is_its_own():
+    """Several pipelines copy their scheduler, one for each of two streams."""
+    scheduler = ddim()
+    log = Log(scheduler)
+    scheduler.set_timesteps(10)
+    copied = copy.deepcopy(scheduler)
+    copied.set_timesteps(4)
+    walk(copied, copied.timesteps)
+    assert (len(scheduler.timesteps), log.starts, log.steps) == (10, 1, [])
+    walk(scheduler, scheduler.timesteps)
+    assert len(log.steps) == 10
+
+
+def test_the_timestep_is_found_by_its_name():
+    scheduler = diffusers.CogVideoXDPMScheduler(**SCHEDULER)
+    log = Log(scheduler)
+    scheduler.set_timesteps(10)
+    x, old = torch.ones(1, 1, 1, 2, 2), None
+    timesteps = scheduler.timesteps
+    for i, t in enumerate(timesteps):
+        back = timesteps[i - 1] if i else None
+        x, old = scheduler.step(0.1 * x, old, t, back, x, return_dict=False)
+    assert log.steps == [(i, 10) for i in range(10)]
+
+
+def test_zero_terminal_snr_has_a_finite_coordinate():
+    scheduler = DDIMScheduler(**SCHEDULER, rescale_betas_zero_snr=True)
+    scheduler.timesteps = torch.tensor([999, 500, 0])
+    levels = noise_coordinates(scheduler)
+    assert all(math.isfinite(level) for level in levels)
+    assert levels == sorted(levels, reverse=True)

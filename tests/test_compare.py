@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
 import frdiff
 from conftest import make_dit_pipe
@@ -84,3 +85,30 @@ def test_schedulers_keep_the_models_settings():
     for name in ("dpm++", "dpm++sde", "unipc"):
         assert set_scheduler(pipe, name).config.beta_schedule == "scaled_linear"
     assert torch.equal(pipe.scheduler.betas, make_dit_pipe().scheduler.betas)
+
+
+def test_flow_matching_keeps_its_scheduler():
+    pipe = make_dit_pipe()
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(ValueError, match="flow matching with FlowMatchEulerDiscreteScheduler"):
+        set_scheduler(pipe, "ddim")
+
+
+def test_ddim_does_not_clip_latents_unless_told():
+    pipe = make_dit_pipe()
+    pipe.scheduler = DPMSolverMultistepScheduler()
+    assert set_scheduler(pipe, "ddim").config.clip_sample is False
+
+
+def test_grid_keeps_the_shape_of_pictures():
+    tall = np.zeros((1, 64, 16, 3), np.float32)
+    sheet = draw_grid([("", tall)], ["a"])
+    assert sheet.getpixel((sheet.width - 2, 60)) == (255, 255, 255)
+    assert sheet.getpixel((sheet.width - 64, 60)) == (0, 0, 0)
+
+
+def test_cost_of_second_order_solvers_counts_evaluations():
+    pipe = make_dit_pipe()
+    set_scheduler(pipe, "heun")
+    outcomes = compare(pipe, [Contender("full", 12), Contender("fewer", 4)], ["1"], repeats=1)
+    assert outcomes[1].macs_ratio == pytest.approx(7 / 23)

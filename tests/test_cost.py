@@ -2,26 +2,17 @@
 
 import pytest
 import torch
+from accelerate.hooks import CpuOffload, add_hook_to_module, remove_hook_from_module
 from diffusers import DiTTransformer2DModel, Transformer2DModel
 from torch import nn
 
 import frdiff
 from conftest import ddim, loop, make_dit, make_dit_pipe, make_unet
 from frdiff.cost import Example, call_cost, first_call_cost
-from frdiff.patch import DenoiserPatch
-
-
-class Owner:
-    scheduler = None
 
 
 def cost_of(model, targets, *args, **kwargs):
-    policy = frdiff.UniformPolicy(2, targets=targets)
-    patch = DenoiserPatch(model, policy, Owner(), lambda: None)
-    try:
-        return call_cost(patch, Example(args, kwargs))
-    finally:
-        patch.detach()
+    return call_cost(model, frdiff.UniformPolicy(2, targets=targets), Example(args, kwargs))
 
 
 class Net(nn.Module):
@@ -120,6 +111,53 @@ def test_counting_changes_no_weights_and_leaves_the_model_plain():
 
 def test_first_call_of_a_pipeline_is_enough():
     costs = first_call_cost(make_dit_pipe(), frdiff.UniformPolicy(2, targets="residual"))
-    assert list(costs) == ["DiTTransformer2DModel"]
-    assert 0 < costs["DiTTransformer2DModel"].reuse_ratio < 0.5
-    assert len(costs["DiTTransformer2DModel"].targets) == 4
+    assert list(costs) == ["transformer"]
+    assert 0 < costs["transformer"].reuse_ratio < 0.5
+    assert len(costs["transformer"].targets) == 4
+
+
+def test_counting_leaves_offloaded_weights_alone():
+    """Offloading hooks move weights when the model runs; counting must not make them run."""
+    unet, scheduler = make_unet(), ddim()
+    add_hook_to_module(unet, CpuOffload(execution_device="cpu"))
+    policy = frdiff.UniformPolicy(3, mixing=False, targets="residual")
+    with frdiff.apply(unet, policy, scheduler=scheduler) as run:
+        loop(unet, scheduler)
+        remove_hook_from_module(unet, recurse=True)
+        add_hook_to_module(unet, CpuOffload(execution_device="cpu"))
+        assert run.stats.macs_ratio < 1
+    plain = make_unet()
+    for weight, expected in zip(unet.parameters(), plain.parameters(), strict=True):
+        assert type(weight) is nn.Parameter
+        assert torch.equal(weight, expected)
+
+
+def test_a_policy_can_be_asked_after_another_was_applied():
+    unet, scheduler = make_unet(), ddim()
+    runs = []
+    for interval in (2, 3):
+        policy = frdiff.UniformPolicy(interval, mixing=False, targets="residual")
+        with frdiff.apply(unet, policy, scheduler=scheduler) as run:
+            loop(unet, scheduler)
+        runs.append(run)
+    frdiff.apply(unet, policy, scheduler=scheduler)
+    assert runs[0].stats.macs_ratio > runs[1].stats.macs_ratio
+
+
+def test_what_cannot_be_counted_leaves_the_other_figures(caplog):
+    class Reading(Net):
+        def forward(self, sample, timestep=None):
+            sample.sum().item()
+            return super().forward(sample)
+
+    model, scheduler = Reading(), ddim()
+    policy = frdiff.UniformPolicy(3, mixing=False, targets=["conv"])
+    with torch.no_grad(), frdiff.apply(model, policy, scheduler=scheduler) as run:
+        scheduler.set_timesteps(12)
+        x = torch.ones(1, 3, 4, 4)
+        for t in scheduler.timesteps:
+            x = scheduler.step(model(x, t)[0], t, x).prev_sample
+    stats = run.stats
+    assert (stats.steps, stats.keyframes, stats.macs, stats.macs_ratio) == (12, 4, None, None)
+    assert "MACs unknown" in str(stats)
+    assert "MACs of Reading cannot be counted" in caplog.text

@@ -202,3 +202,50 @@ def test_model_offloading_may_take_its_hooks_off_and_put_them_on_again():
         assert torch.equal(loop(unet, scheduler), loop(make_unet(), ddim()))
         assert unet._hf_hook is not None
         frdiff.apply(unet, policy, scheduler=scheduler).remove()
+
+
+def test_hooks_put_on_over_a_policy_that_is_gone_do_not_hide_the_next():
+    unet, scheduler = make_unet(), ddim()
+    policy = uniform(3, targets="residual")
+    first = frdiff.apply(unet, policy, scheduler=scheduler)
+    expected = loop(unet, scheduler)
+    add_hook_to_module(unet, ModelHook())
+    first.remove()
+    with frdiff.apply(unet, policy, scheduler=scheduler) as run:
+        for _ in range(3):
+            assert torch.equal(loop(unet, scheduler), expected)
+            assert run.stats.keyframes == 4
+            remove_hook_from_module(unet, recurse=True)
+            add_hook_to_module(unet, ModelHook())
+
+
+def test_in_place_code_after_a_target_does_not_touch_what_is_stored():
+    """FreeU scales the first channels of the mid block's output in place."""
+    model, scheduler = Doubling(), ddim()
+    take = model.second.register_forward_pre_hook(lambda module, args: args[0].mul_(10))
+    with frdiff.apply(model, uniform(4, targets=["first"]), scheduler=scheduler):
+        scheduler.set_timesteps(12)
+        for t in scheduler.timesteps:
+            score = model(torch.ones(1, 1), t)[0]
+            assert score.item() == 2 * (10 * 2) + 1
+            scheduler.step(score, t, torch.zeros(1, 1))
+    take.remove()
+
+
+def test_a_target_that_first_runs_on_a_reuse_step_is_computed():
+    class Late(Doubling):
+        def forward(self, sample, timestep=None, return_dict=True):
+            x = self.first(sample)
+            return ((self.second(x) if timestep < 900 else x) + sample,)
+
+    outputs, _ = drive(Late(), uniform(3), range(1, 13))
+    assert outputs[:3] == [2 * 1 + 1, 4 * 2 + 2, 4 * 3 + 3]
+
+
+def test_an_input_that_is_no_tensor_is_refused():
+    model, scheduler = Doubling(), ddim()
+    with (
+        frdiff.apply(model, uniform(2), scheduler=scheduler),
+        pytest.raises(TypeError, match="Doubling takes a list as its first input"),
+    ):
+        model([torch.ones(1)])

@@ -134,3 +134,21 @@ def test_huge_and_missing_files(tmp_path):
         frdiff.load_policy(path)
     with pytest.raises(FileNotFoundError):
         frdiff.load_policy(tmp_path / "none.json")
+
+
+def test_long_values_are_cut_in_messages(tmp_path):
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps(GOOD | {"targets": [[1]] * 500_000}))
+    with pytest.raises(ValueError, match="shell wildcards") as caught:
+        frdiff.load_policy(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_policy_of_another_kind_is_not_saved(tmp_path):
+    class Mine(frdiff.UniformPolicy):
+        pass
+
+    with pytest.raises(
+        TypeError, match="only UniformPolicy, KeyframePolicy can be saved, got Mine"
+    ):
+        Mine(2).save(tmp_path / "mine.json")

@@ -250,7 +250,7 @@ def test_another_scheduler_than_the_patched_one_is_noticed():
     unet = make_unet()
     run = frdiff.apply(unet, POLICY, scheduler=ddim())
     with pytest.raises(RuntimeError, match="without a scheduler step, so another scheduler"):
-        loop(unet, ddim(), steps=100)
+        loop(unet, ddim(), steps=20)
     run.remove()
 
 

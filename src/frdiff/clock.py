@@ -32,7 +32,9 @@ class _Method:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         copied = memo.get(id(self._scheduler))
-        return MethodType(getattr(type(copied), self._name), copied) if copied else self
+        if copied is None:
+            return self
+        return MethodType(getattr(type(copied), self._name), copied)
 
 
 class Clock:

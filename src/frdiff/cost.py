@@ -6,6 +6,7 @@ one multiply-accumulate; embeddings, norms and element-wise work count as none.
 """
 
 import copy
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +144,8 @@ def _skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
         for name in _HOOKS:
             hook = module.__dict__.get(name)
             known[id(hook)] = hook  # shared, not copied: offloading hooks hold real weights
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            known[id(hooks)] = OrderedDict()
     skeleton = copy.deepcopy(denoiser, known)
     for module in skeleton.modules():
         for name in _HOOKS:

@@ -49,3 +49,15 @@ def test_subclasses_use_their_parents_adapter():
 def test_of_nested_matches_the_outermost_counts():
     names = [target.name for target in find_targets(make_unet(), ["mid_block*"])]
     assert names == ["mid_block"]
+
+
+@pytest.mark.parametrize("patterns", [["down_blocks*", "up_blocks*"], ["*"]])
+def test_lists_of_modules_are_no_targets_but_what_is_in_them_is(patterns):
+    names = [target.name for target in find_targets(make_unet(), patterns)]
+    assert "down_blocks.0" in names and "up_blocks.1" in names
+    assert not {"down_blocks", "up_blocks"} & set(names)
+
+
+def test_a_wildcard_that_matches_lists_alone_is_an_error():
+    with pytest.raises(ValueError, match="matches no module"):
+        find_targets(make_unet(), ["*.to_out"])
