@@ -8,7 +8,7 @@ demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, 
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
 		"red heart" "pineapple" "penguin" "smiling face with 3 hearts" --steps 25 --guidance 2 \
 		--interval 3 --no-mixing --forecast 1 --targets residual \
-		--compare --paper --output outputs/demo
+		--compare --paper --converged 100 --output outputs/demo
 
 test: check  ## Lint, types and all tests.
 	$(BIN)/pytest

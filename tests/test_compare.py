@@ -34,6 +34,7 @@ def test_contenders_draw_the_same_noise_and_the_first_is_the_reference():
         ],
         ["1", "2"],
         repeats=2,
+        converged=12,
         on_call=lambda: calls.append(1),
     )
     full, same, ours, fewer = outcomes
@@ -44,8 +45,11 @@ def test_contenders_draw_the_same_noise_and_the_first_is_the_reference():
     assert ours.stats.keyframes == 4 and ours.macs_ratio == ours.stats.macs_ratio < 1
     assert fewer.macs_ratio == pytest.approx(10 / 12)
     assert 0 < ours.psnr < float("inf")
+    assert ours.psnr_converged == ours.psnr
+    assert full.psnr_converged == float("inf")
     assert set(ours.row()) == {
         "name", "steps", "seconds", "speedup", "macs_ratio", "psnr", "ssim", "bank_bytes_peak",
+        "psnr_converged",
     }  # fmt: skip
 
 

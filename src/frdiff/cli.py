@@ -2,18 +2,16 @@
 
 import dataclasses
 import json
-import os
 import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-# Before transformers is imported: it reports optional packages that nothing here needs.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
 import diffusers
+import transformers
 import typer
 from diffusers import DiffusionPipeline
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -100,6 +98,10 @@ def generate(
         bool, typer.Option("--paper", help="With --compare: the paper's policy beside it.")
     ] = False,
     repeats: Annotated[int, typer.Option(help="With --compare: timing rounds.")] = 3,
+    converged: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --compare: steps that count as converged, as a reference."),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the PNGs.")] = Path("outputs"),
     device: Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")] = "cpu",
     as_json: AsJson = False,
@@ -107,8 +109,8 @@ def generate(
     """Draw pictures with a policy; with --compare, side by side with the full pipeline."""
     chosen = _policy(policy, interval, bias, tau, mixing, forecast, targets)
     num_steps = _num_steps(chosen, steps)
-    if paper and not compare_:
-        raise ValueError("--paper goes with --compare")
+    if (paper or converged) and not compare_:
+        raise ValueError("--paper and --converged go with --compare")
     pipe = _open(model, device)
     if scheduler is not None:
         set_scheduler(pipe, scheduler.value)
@@ -124,7 +126,7 @@ def generate(
         )
         return
 
-    full = Contender("full pipeline", num_steps)
+    full = Contender("full", num_steps)
     contenders = [full, Contender("frdiff", num_steps, chosen)]
     with err.status("counting the cost"), apply(pipe, chosen) as run:
         sample(pipe, prompts[:1], steps=num_steps, seed=seed, guidance=guidance)
@@ -134,7 +136,7 @@ def generate(
     passes = max(1, round(ratio * num_steps))
     contenders.append(Contender("fewer steps", passes))
     if paper:
-        contenders.append(Contender("the paper's policy", num_steps, UniformPolicy(interval)))
+        contenders.append(Contender("paper", num_steps, UniformPolicy(interval)))
     with _progress() as bar:
         task = bar.add_task("drawing in turns", total=repeats * len(contenders))
         outcomes = compare(
@@ -144,6 +146,7 @@ def generate(
             seed=seed,
             guidance=guidance,
             repeats=repeats,
+            converged=converged,
             on_call=lambda: bar.advance(task),
         )
     path = output / "side_by_side.png"
@@ -232,17 +235,21 @@ def _print_json(content: Any) -> None:
 
 def _caption(outcome: Outcome) -> str:
     lines = [outcome.name, f"{outcome.steps} steps, {outcome.seconds:.2f} s"]
-    if outcome.speedup != 1.0:
-        lines.append(f"{outcome.speedup:.2f}x, {outcome.psnr:.1f} dB")
+    quality = outcome.psnr if outcome.psnr_converged is None else outcome.psnr_converged
+    lines.append(f"{outcome.speedup:.2f}x, {quality:.1f} dB")
     return "\n".join(lines)
 
 
 def _comparison_table(outcomes: list[Outcome], scheduler: str) -> Table:
-    table = Table(title=f"{len(outcomes[0].images)} pictures, {scheduler}")
-    for name in ("", "steps", "seconds", "speed-up", "MACs", "PSNR dB", "SSIM", "bank MiB"):
+    table = Table(title=f"{len(outcomes[0].images)} pictures, {scheduler}", box=box.SIMPLE)
+    names = ["", "steps", "seconds", "speed-up", "MACs", "PSNR dB\nto full", "SSIM", "bank\nMiB"]
+    if outcomes[0].psnr_converged is not None:
+        names.append("PSNR dB to\nconverged")
+    for name in names:
         table.add_column(name, justify="right" if name else "left")
     for outcome in outcomes:
         bank = outcome.stats.bank_bytes_peak / MIB if outcome.stats else 0.0
+        last = outcome.psnr_converged
         table.add_row(
             outcome.name,
             str(outcome.steps),
@@ -252,6 +259,7 @@ def _comparison_table(outcomes: list[Outcome], scheduler: str) -> Table:
             f"{outcome.psnr:.1f}",
             f"{outcome.ssim:.3f}",
             f"{bank:.1f}",
+            *([] if last is None else [f"{last:.1f}"]),
         )
     return table
 
@@ -291,7 +299,9 @@ def _cost_table(name: str, cost: CallCost) -> Table:
 
 def main() -> None:
     """Run the command line."""
-    diffusers.utils.logging.set_verbosity_error()
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
     warnings.showwarning = lambda message, *_: err.print(
         f"[yellow]warning:[/] {escape(str(message))}", highlight=False
     )

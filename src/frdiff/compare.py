@@ -42,6 +42,7 @@ class Outcome:
         macs_ratio: MACs of the denoiser / those of the first contender; None if not counted.
         psnr: median over pictures against the first contender's, in dB; inf if equal.
         ssim: likewise, structural similarity.
+        psnr_converged: median over pictures against the converged solution; None if not asked for.
         stats: of the run; None for the untouched pipeline.
     """
 
@@ -53,6 +54,7 @@ class Outcome:
     macs_ratio: float | None
     psnr: float
     ssim: float
+    psnr_converged: float | None
     stats: Stats | None
 
     def row(self) -> dict[str, float | int | str | None]:
@@ -63,10 +65,15 @@ class Outcome:
             "seconds": self.seconds,
             "speedup": self.speedup,
             "macs_ratio": self.macs_ratio,
-            "psnr": self.psnr if math.isfinite(self.psnr) else None,
+            "psnr": _finite(self.psnr),
             "ssim": self.ssim,
+            "psnr_converged": _finite(self.psnr_converged),
             "bank_bytes_peak": self.stats.bank_bytes_peak if self.stats else 0,
         }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def compare(
@@ -77,6 +84,7 @@ def compare(
     seed: int = 0,
     guidance: float | None = None,
     repeats: int = 3,
+    converged: int | None = None,
     on_call: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """One outcome per contender; the first is what the others are measured against.
@@ -86,12 +94,18 @@ def compare(
     Args:
         contenders: the first without a policy.
         repeats: rounds, at least 1; figures of time are medians over them.
-        on_call: called after each pipeline call; there are `repeats * len(contenders)`.
+        converged: steps of the untouched pipeline that count as converged, to measure against
+            that solution too. The first contender has an error of its own, and one with fewer
+            steps errs in the same direction, so likeness to the first alone flatters it.
+        on_call: called after each timed pipeline call; there are `repeats * len(contenders)`.
     """
     if not contenders or contenders[0].policy is not None:
         raise ValueError("the first contender must be the untouched pipeline, policy=None")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
+    truth = None
+    if converged is not None:
+        truth = sample(pipe, prompts, steps=converged, seed=seed, guidance=guidance)
     seconds: list[list[float]] = [[] for _ in contenders]
     images: list[np.ndarray] = []
     stats: list[Stats | None] = []
@@ -120,6 +134,7 @@ def compare(
             macs_ratio=macs_ratio(figures, calls),
             psnr=statistics.median(psnr(images[0], drawn)),
             ssim=statistics.median(ssim(images[0], drawn)),
+            psnr_converged=None if truth is None else statistics.median(psnr(truth, drawn)),
             stats=figures,
         )
         for contender, drawn, figures, times, calls in zip(
