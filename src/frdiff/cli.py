@@ -241,12 +241,13 @@ def _caption(outcome: Outcome) -> str:
 
 
 def _comparison_table(outcomes: list[Outcome], scheduler: str) -> Table:
-    table = Table(title=f"{len(outcomes[0].images)} pictures, {scheduler}", box=box.SIMPLE)
+    title = f"{len(outcomes[0].images)} pictures, {scheduler}"
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     names = ["", "steps", "seconds", "speed-up", "MACs", "PSNR dB\nto full", "SSIM", "bank\nMiB"]
     if outcomes[0].psnr_converged is not None:
         names.append("PSNR dB to\nconverged")
     for name in names:
-        table.add_column(name, justify="right" if name else "left")
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for outcome in outcomes:
         bank = outcome.stats.bank_bytes_peak / MIB if outcome.stats else 0.0
         last = outcome.psnr_converged
