@@ -245,7 +245,7 @@ def test_a_target_that_first_runs_on_a_reuse_step_is_computed():
 def test_an_input_that_is_no_tensor_is_refused():
     model, scheduler = Doubling(), ddim()
     with (
-        frdiff.apply(model, uniform(2), scheduler=scheduler),
         pytest.raises(TypeError, match="Doubling takes a list as its first input"),
+        frdiff.apply(model, uniform(2), scheduler=scheduler),
     ):
         model([torch.ones(1)])

@@ -248,10 +248,19 @@ def test_wrong_targets_are_refused_before_anything_is_patched(make, error, text)
 
 def test_another_scheduler_than_the_patched_one_is_noticed():
     unet = make_unet()
-    run = frdiff.apply(unet, POLICY, scheduler=ddim())
-    with pytest.raises(RuntimeError, match="without a scheduler step, so another scheduler"):
+    with (
+        pytest.raises(RuntimeError, match="without a scheduler step, so another scheduler"),
+        frdiff.apply(unet, POLICY, scheduler=ddim()),
+    ):
         loop(unet, ddim(), steps=20)
-    run.remove()
+
+
+def test_a_short_run_of_another_scheduler_is_noticed_in_the_end():
+    unet = make_unet()
+    run = frdiff.apply(unet, POLICY, scheduler=ddim())
+    loop(unet, ddim(), steps=10)
+    with pytest.warns(UserWarning, match="never stepped, so nothing was reused"):
+        run.remove()
 
 
 def test_warnings_where_little_is_gained(pipe):

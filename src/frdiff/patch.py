@@ -149,6 +149,11 @@ class DenoiserPatch:
             if score is not None:
                 self.mixing_weight = scalars([step.mixing_weight], score)[0]
 
+    @property
+    def pending(self) -> bool:
+        """Whether the denoiser was called since the last step ended."""
+        return self.context is not self.bank.contexts[0]
+
     def end_step(self) -> list[Context]:
         """The contexts called in the step that ended, in order; then the first is next again."""
         contexts = self.bank.contexts

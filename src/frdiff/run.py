@@ -94,6 +94,7 @@ class Run:
         self._costs: dict[tuple[int, torch.Size], CallCost] = {}
         self._coordinates: list[float] = []
         self._began: float | None = None
+        self._ever_stepped = False
         self._device = torch.device("cpu")
         self._forget()
         try:
@@ -114,7 +115,10 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.remove()
+        if error is None:
+            self.remove()
+        else:
+            self._restore()
 
     def __repr__(self) -> str:
         return f"<frdiff run: {self.policy}, {len(self.targets)} targets>"
@@ -141,7 +145,21 @@ class Run:
         )
 
     def remove(self) -> None:
-        """Restore every module and the scheduler; harmless when done before."""
+        """Restore every module and the scheduler; harmless when done before.
+
+        Warns if the denoiser was called but the scheduler never stepped: nothing was reused.
+        """
+        if not self._ever_stepped and any(patch.pending for patch in self.patches):
+            warnings.warn(
+                "the denoiser was called but the patched scheduler never stepped, so nothing was "
+                "reused: another scheduler is in use. Apply the policy to the pipeline that runs, "
+                "or pass its scheduler",
+                UserWarning,
+                stacklevel=2,
+            )
+        self._restore()
+
+    def _restore(self) -> None:
         for patch in self.patches:
             patch.detach()
         self._clock.detach()
@@ -201,6 +219,7 @@ class Run:
             self._began = time.perf_counter()
 
     def _on_step(self, index: int, num_steps: int) -> None:
+        self._ever_stepped = True
         if index == 0:
             if self._began is None:  # a compiled loop that runs again over the same timesteps
                 self._forget()
