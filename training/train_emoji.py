@@ -12,21 +12,20 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.autoencoder import encode, psnr, train_autoencoder
 from training.data import motifs
+from training.diffusion import build_scheduler, denoising_loss
 from training.loop import train
 
 ROOT = Path(__file__).parents[1]
 MAX_TOKENS = 16
 WIDTH = 128
 BATCH = 32
-MIN_SNR = 5.0
-CAPTION_DROP = 0.1
 WIDE_STEPS = 1000
 
 
@@ -92,18 +91,6 @@ def build_unet() -> UNet2DConditionModel:
     )
 
 
-def build_scheduler() -> DPMSolverMultistepScheduler:
-    """DPM-Solver++(2M) on Stable Diffusion's betas, v-prediction."""
-    return DPMSolverMultistepScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        steps_offset=1,
-    )
-
-
 def train_denoiser(
     unet: UNet2DConditionModel,
     text_encoder: CLIPTextModel,
@@ -116,30 +103,22 @@ def train_denoiser(
 ) -> None:
     """Train U-Net and text encoder in place on `latents` (N, 8, 16, 16) of unit variance.
 
-    v-prediction with min-SNR weights (Hang et al. 2023, arXiv 2303.09556), timesteps stratified
-    over the batch, a tenth of the captions replaced by the empty one for guidance. The first
-    1,000 updates see all motifs, the rest only those in `learnt`, until they are known well: a
-    model this size learns about 250 of them in an hour.
+    A tenth of the captions is replaced by the empty one. The first 1,000 updates see all motifs,
+    the rest only those in `learnt`, until they are known well: a model this size learns about 250
+    of them in an hour.
     """
-    alphas = build_scheduler().alphas_cumprod
     everything = torch.arange(len(latents))
     both = nn.ModuleDict({"unet": unet, "text": text_encoder})
 
     def loss(generator: torch.Generator, step: int) -> Tensor:
         pool = everything if step < WIDE_STEPS else learnt
         index = pool[torch.randint(len(pool), (BATCH,), generator=generator)]
-        x = latents[index]
-        strata = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
-        t = (strata * len(alphas)).long()
-        noise = torch.randn(x.shape, generator=generator)
-        drop = torch.rand(BATCH, 1, generator=generator) < CAPTION_DROP
-        context = text_encoder(torch.where(drop, empty, tokens[index])).last_hidden_state
-        alpha = alphas[t].view(-1, 1, 1, 1)
-        x_t = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
-        v = alpha.sqrt() * noise - (1 - alpha).sqrt() * x
-        error = (unet(x_t, t, context).sample - v).square().mean(dim=(1, 2, 3))
-        snr = alpha.flatten() / (1 - alpha.flatten())
-        return (error * snr.clamp(max=MIN_SNR) / (snr + 1)).mean()
+
+        def predict(x_t: Tensor, t: Tensor, drop: Tensor) -> Tensor:
+            words = torch.where(drop[:, None], empty, tokens[index])
+            return unet(x_t, t, text_encoder(words).last_hidden_state).sample
+
+        return denoising_loss(predict, latents[index], generator)
 
     train(both, loss, runs / "denoiser.pt", steps, lr=1e-3)
 

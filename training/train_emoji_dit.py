@@ -1,0 +1,88 @@
+"""Train the `emoji-dit` model and write it as a `DiTPipeline` folder.
+
+    python -m training.train_emoji_dit
+
+A diffusion transformer on the latents of the `emoji` autoencoder; every second motif that `emoji`
+knows is a class. Resumes from `runs/emoji-dit` if it was interrupted.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import DiTPipeline, DiTTransformer2DModel
+from torch import Tensor, nn
+
+import frdiff
+from training.autoencoder import encode
+from training.data import motifs
+from training.diffusion import build_scheduler, denoising_loss
+from training.loop import train
+
+ROOT = Path(__file__).parents[1]
+BATCH = 32
+NO_CLASS = 1000  # the number that DiTPipeline passes for the unconditional half
+
+
+def build_transformer() -> DiTTransformer2DModel:
+    """The untrained transformer, 8 blocks of width 192, whose blocks begin as the identity."""
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=6,
+        attention_head_dim=32,
+        in_channels=8,
+        out_channels=8,
+        num_layers=8,
+        sample_size=16,
+        patch_size=2,
+        num_embeds_ada_norm=NO_CLASS,
+    )
+    for block in transformer.transformer_blocks:
+        nn.init.zeros_(block.norm1.linear.weight)
+        nn.init.zeros_(block.norm1.linear.bias)
+        # The loss drops labels; the blocks would drop them each for itself.
+        block.norm1.emb.class_embedder.dropout_prob = 0.0
+    nn.init.zeros_(transformer.proj_out_2.weight)
+    return transformer
+
+
+def main() -> None:
+    """Train, then save the pipeline in half precision."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=7000, help="updates")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/emoji-dit", help="checkpoints")
+    parser.add_argument("--output", type=Path, default=ROOT / "src/frdiff/models/emoji-dit")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.runs.mkdir(parents=True, exist_ok=True)
+
+    pictures, captions, learnt = motifs()
+    classes = learnt[::2]
+    vae = frdiff.load_model("emoji").vae
+    latents = encode(vae, pictures[classes]) * vae.config.scaling_factor
+    torch.manual_seed(0)
+    transformer = build_transformer()
+
+    def loss(generator: torch.Generator, step: int) -> Tensor:
+        index = torch.randint(len(latents), (BATCH,), generator=generator)
+
+        def predict(x_t: Tensor, t: Tensor, drop: Tensor) -> Tensor:
+            labels = torch.where(drop, NO_CLASS, index)
+            return transformer(x_t, timestep=t, class_labels=labels).sample
+
+        return denoising_loss(predict, latents[index], generator)
+
+    train(transformer, loss, options.runs / "denoiser.pt", options.steps, lr=8e-4)
+    names = {number: captions[motif] for number, motif in enumerate(classes)}
+    pipeline = DiTPipeline(transformer, vae, build_scheduler(), id2label=names)
+    pipeline.to(torch.float16).save_pretrained(options.output)
+    text = json.dumps(list(names.values()), indent=0)
+    (options.output / "captions.json").write_text(text + "\n", encoding="utf-8")
+    shutil.copy(ROOT / "training/emoji/ATTRIBUTION.md", options.output)
+    print(f"saved {options.output}")
+
+
+if __name__ == "__main__":
+    main()
