@@ -49,7 +49,7 @@ def build_unet() -> UNet2DModel:
 def main() -> None:
     """Train, then save the pipeline in half precision."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=2500, help="updates")
+    parser.add_argument("--steps", type=int, default=4000, help="updates")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/digits", help="checkpoints")
     parser.add_argument("--output", type=Path, default=ROOT / "src/frdiff/models/digits")
     parser.add_argument("--threads", type=int, default=2)

@@ -23,7 +23,7 @@ from frdiff.plan import Action
 from frdiff.policy import Policy
 from frdiff.sampling import sample
 
-__all__ = ["CallCost", "Example", "TargetCost", "call_cost", "first_call_cost"]
+__all__ = ["CPU_ATTENTION", "CallCost", "Example", "TargetCost", "call_cost", "first_call_cost"]
 
 # What our patch and the offloading of accelerate and diffusers leave on modules.
 _HOOKS = ("forward", "_old_forward", "_hf_hook", "_diffusers_hook", "_frdiff_patch")
@@ -32,11 +32,11 @@ _HOOKS = ("forward", "_old_forward", "_hf_hook", "_diffusers_hook", "_frdiff_pat
 def _attention_flops(
     query: torch.Size, key: torch.Size, value: torch.Size, *args: Any, **kwargs: Any
 ) -> int:
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+    return int(sdpa_flop_count(query, key, value))
 
 
 # Without this the counter takes attention on the CPU for free.
-_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
 
 class Example:
@@ -155,7 +155,7 @@ def _skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
 
 def _count(patch: DenoiserPatch, example: Example) -> dict[str, int]:
     """MACs by module name, `"Global"` for all."""
-    counter = FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION)
+    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     # Compiled blocks within the denoiser would refuse a counter.
     with torch.compiler.set_stance("force_eager"), counter:
         patch.denoiser(*example.args, **example.kwargs)

@@ -1,13 +1,21 @@
 """Seeded sampling from any pipeline, and schedulers by short name."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffusers
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import (
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DiffusionPipeline,
+    DiTPipeline,
+    SchedulerMixin,
+)
+from diffusers.utils.torch_utils import randn_tensor
 
 __all__ = ["SCHEDULERS", "sample", "set_scheduler"]
 
@@ -58,6 +66,9 @@ def sample(
 ) -> np.ndarray:
     """One picture per prompt, all in one batch; picture i depends on `seed + i` alone.
 
+    `DDIMPipeline` and `DiTPipeline` are made for DDIM; with a scheduler that takes other arguments
+    or another scale of noise, a loop over the same networks stands in for theirs.
+
     Args:
         prompts: texts for a text-to-image pipeline; class numbers or label names for a
             class-conditional one; for an unconditional one only their number counts.
@@ -71,8 +82,13 @@ def sample(
     """
     if not prompts:
         raise ValueError("give at least one prompt")
-    accepted = inspect.signature(pipe.__call__).parameters
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
+    if isinstance(pipe, DDIMPipeline | DDPMPipeline) and type(pipe.scheduler) is not DDIMScheduler:
+        return _loop_unconditional(pipe, generators, steps)
+    if isinstance(pipe, DiTPipeline) and pipe.scheduler.init_noise_sigma != 1:
+        labels = [_label(pipe, prompt) for prompt in prompts]
+        return _loop_classes(pipe, generators, steps, labels, 4.0 if guidance is None else guidance)
+    accepted = inspect.signature(pipe).parameters
     arguments: dict[str, Any] = {"num_inference_steps": steps, "generator": generators}
     if "prompt" in accepted:
         arguments["prompt"] = list(prompts)
@@ -84,6 +100,64 @@ def sample(
         arguments["guidance_scale"] = guidance
     images = pipe(**arguments, output_type=output_type).images
     return images.numpy(force=True) if isinstance(images, torch.Tensor) else images
+
+
+def _loop_unconditional(
+    pipe: DiffusionPipeline, generators: list[torch.Generator], steps: int
+) -> np.ndarray:
+    """What the pipeline would draw if it took schedulers other than DDIM."""
+    config = pipe.unet.config
+    shape = (config.in_channels, config.sample_size, config.sample_size)
+    x = _loop(pipe, shape, generators, steps, lambda x, t: pipe.unet(x, t).sample)
+    return _pictures(x)
+
+
+def _loop_classes(
+    pipe: DiTPipeline,
+    generators: list[torch.Generator],
+    steps: int,
+    labels: list[int],
+    guidance: float,
+) -> np.ndarray:
+    """What the pipeline would draw if it scaled its noise for schedulers that need that."""
+    config = pipe.transformer.config
+    classes = torch.tensor([*labels, *[config.num_embeds_ada_norm] * len(labels)])
+    classes = classes.to(pipe.device)
+
+    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        times = t.expand(2 * len(x)).to(x.device)
+        score = pipe.transformer(torch.cat([x, x]), timestep=times, class_labels=classes).sample
+        known, free = score[:, : config.in_channels].chunk(2)
+        return free + guidance * (known - free)
+
+    shape = (config.in_channels, config.sample_size, config.sample_size)
+    x = _loop(pipe, shape, generators, steps, denoise)
+    with torch.no_grad():
+        return _pictures(pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample)
+
+
+@torch.no_grad()
+def _loop(
+    pipe: DiffusionPipeline,
+    shape: tuple[int, ...],
+    generators: list[torch.Generator],
+    steps: int,
+    denoise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    scheduler = pipe.scheduler
+    shape = (len(generators), *shape)
+    x = randn_tensor(shape, generator=generators, device=pipe.device, dtype=pipe.dtype)
+    scheduler.set_timesteps(steps, device=pipe.device)
+    x = x * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        score = denoise(scheduler.scale_model_input(x, t), t)
+        x = scheduler.step(score, t, x, return_dict=False)[0]
+    return x
+
+
+def _pictures(x: torch.Tensor) -> np.ndarray:
+    """Tensors (N, C, H, W) in [-1, 1] as pictures."""
+    return (x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float().numpy(force=True)
 
 
 def _label(pipe: DiffusionPipeline, prompt: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["load_model", "open_pipeline", "shipped_captions", "shipped_models"]
+__all__ = ["load_model", "open_pipeline", "shipped_captions", "shipped_folder", "shipped_models"]
 
 HERE = Path(__file__).parent
 
@@ -16,10 +16,21 @@ def shipped_models() -> list[str]:
     return sorted(path.parent.name for path in HERE.glob("*/model_index.json"))
 
 
+def shipped_folder(name: str) -> Path:
+    """The folder of the shipped model `name`.
+
+    Raises:
+        ValueError: no such model.
+    """
+    if name not in shipped_models():
+        raise ValueError(f"no shipped model {name!r}; there is: {', '.join(shipped_models())}")
+    return HERE / name
+
+
 def shipped_captions(name: str) -> list[str]:
     """The prompts that the shipped model `name` has learnt."""
-    _check_shipped(name)
-    captions: list[str] = json.loads((HERE / name / "captions.json").read_text(encoding="utf-8"))
+    path = shipped_folder(name) / "captions.json"
+    captions: list[str] = json.loads(path.read_text(encoding="utf-8"))
     return captions
 
 
@@ -33,8 +44,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> Any:
     Raises:
         ValueError: no such model.
     """
-    _check_shipped(name)
-    return _load(str(HERE / name), dtype, local_files_only=True)
+    return _load(str(shipped_folder(name)), dtype, local_files_only=True)
 
 
 def open_pipeline(name: str, *, dtype: torch.dtype = torch.float32) -> Any:
@@ -44,11 +54,6 @@ def open_pipeline(name: str, *, dtype: torch.dtype = torch.float32) -> Any:
     if Path(name).is_dir() and not (Path(name) / "model_index.json").is_file():
         raise ValueError(f"{name} has no model_index.json: not a diffusers pipeline folder")
     return _load(name, dtype)
-
-
-def _check_shipped(name: str) -> None:
-    if name not in shipped_models():
-        raise ValueError(f"no shipped model {name!r}; there is: {', '.join(shipped_models())}")
 
 
 def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:

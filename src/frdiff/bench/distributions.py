@@ -1,0 +1,124 @@
+"""Distribution metrics at the operating points that matter, beside the spread of the full run.
+
+A distance means nothing alone: the full run drawn again from other seeds is at some distance from
+itself too. Only what lies beyond that spread is a loss.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from frdiff.bench.embedder import ShippedEmbedder
+from frdiff.bench.methods import FULL, Method
+from frdiff.bench.metrics import frechet_distance, kernel_distance, precision_recall
+from frdiff.bench.results import Distribution, Fidelity, result_path, write_result
+from frdiff.bench.runner import Bench
+from frdiff.sampling import sample
+
+__all__ = ["SPEEDUPS", "distribution_tasks", "group_of", "measure_distribution", "speedup_of"]
+
+SPEEDUPS = (1.5, 2.0, 3.0)
+SEED_SETS = {"full": 10_000, "full, seeds B": 20_000, "full, seeds C": 30_000}
+GROUPS = ("fewer steps", "paper", "frdiff", "peer")
+
+
+def speedup_of(result: Fidelity) -> float:
+    """Median over timed batches of the full run's seconds / the method's."""
+    pairs = zip(result.seconds_full, result.seconds, strict=True)
+    return statistics.median(full / own for full, own in pairs)
+
+
+def group_of(family: str) -> str:
+    """Whose method a family is: "fewer steps", "paper", "frdiff" or "peer"."""
+    first = family.split(",")[0]
+    return first if first in GROUPS else "peer"
+
+
+def distribution_tasks(results: Sequence[Fidelity]) -> list[tuple[str, Method]]:
+    """The operating points: the full run from three sets of seeds, then the best of each group.
+
+    For each speed-up and group the best setting by median PSNR among those that reach the speed-up
+    to within 5 % is taken.
+    """
+    tasks = [(point, FULL) for point in SEED_SETS]
+    for target in SPEEDUPS:
+        for group in GROUPS:
+            fast = [
+                row
+                for row in results
+                if group_of(row.family) == group and speedup_of(row) >= 0.95 * target
+            ]
+            if fast:
+                best = max(fast, key=lambda row: statistics.median(row.psnr_converged))
+                tasks.append((f"{target:g}x", Method.from_config(best.method)))
+    return tasks
+
+
+def measure_distribution(
+    bench: Bench, embedder: ShippedEmbedder, point: str, method: Method
+) -> None:
+    """Draw one picture per prompt of the bench's setup and write the metrics; skip what is done.
+
+    Args:
+        bench: its setup has the prompts of all samples, 1,000 or more.
+        point: a name in `distribution_tasks`; the full run's say which seeds to draw from.
+    """
+    path = result_path(
+        bench.folder, bench.model, "distribution", bench.definition(method, point=point)
+    )
+    if path.exists():
+        return
+    bench.on_event(f"{point}: {method.family}, {method.setting}")
+    drawn = _features(bench, embedder, method, SEED_SETS.get(point, SEED_SETS["full"]))
+    other = "full" if point == "full, seeds B" else "full, seeds B"
+    full = _features(bench, embedder, FULL, SEED_SETS[other])
+    training = embedder.training_features
+    precision, recall = precision_recall(training, drawn)
+    captions = list(bench.setup.prompts)
+    known = set(captions) <= set(embedder.network.config.classes)
+    write_result(
+        path,
+        Distribution(
+            **bench.record(method),
+            point=point,
+            samples=len(drawn),
+            frechet_training=frechet_distance(training, drawn),
+            kernel_training=kernel_distance(training, drawn),
+            precision=precision,
+            recall=recall,
+            frechet_full=frechet_distance(full, drawn),
+            kernel_full=kernel_distance(full, drawn),
+            accuracy=embedder.accuracy(drawn, captions) if known else None,
+        ),
+    )
+
+
+def _features(bench: Bench, embedder: ShippedEmbedder, method: Method, seed: int) -> np.ndarray:
+    """Features of one picture per prompt, kept in the results' folder batch by batch."""
+    setup = replace(bench.setup, seed=seed)
+    definition = bench.definition(method, seed=seed)
+    parts = result_path(bench.folder / "references", bench.model, "features", definition)
+    parts = parts.with_suffix("")
+    parts.mkdir(parents=True, exist_ok=True)
+    features = []
+    with method.attached(bench.pipe) as (source, _):
+        for first, prompts in setup.batches():
+            path = parts / f"{first}.npy"
+            if path.exists():
+                features.append(np.load(path, allow_pickle=False))
+                continue
+            images = sample(
+                source, prompts, steps=method.steps, seed=first, guidance=setup.guidance
+            )
+            features.append(embedder.features(images))
+            _save(path, features[-1])
+    return np.concatenate(features)
+
+
+def _save(path: Path, features: np.ndarray) -> None:
+    temporary = path.with_suffix(".tmp.npy")
+    np.save(temporary, features, allow_pickle=False)
+    temporary.replace(path)

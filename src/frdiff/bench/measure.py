@@ -1,0 +1,188 @@
+"""One method on one model: what it draws, what it costs, and how long it takes.
+
+Each batch of pictures is drawn once. The first one is also counted: MACs by the operations that
+run, whoever's method it is, and bytes of the tensors alive at a time. The others are timed, in
+turns with the full run on the same noise.
+"""
+
+import statistics
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from diffusers import DiffusionPipeline
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from frdiff.bench.methods import FULL, Method
+from frdiff.cost import CPU_ATTENTION
+from frdiff.denoisers import find_denoisers
+from frdiff.run import Stats
+from frdiff.sampling import sample
+
+__all__ = ["Cost", "Drawing", "Setup", "draw"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all methods of a comparison have in common.
+
+    Attributes:
+        prompts: one picture each; picture i is drawn from `seed + i`.
+        batch: pictures drawn at a time.
+        guidance: guidance scale; None for the pipeline's default.
+        timed: batches timed in turns with the full run, at most those after the first.
+    """
+
+    prompts: tuple[str, ...]
+    seed: int = 0
+    batch: int = 8
+    guidance: float | None = None
+    timed: int = 5
+
+    def batches(self) -> list[tuple[int, Sequence[str]]]:
+        """The first seed and the prompts of each batch."""
+        starts = range(0, len(self.prompts), self.batch)
+        return [(self.seed + i, self.prompts[i : i + self.batch]) for i in starts]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What drawing one batch costs.
+
+    Attributes:
+        macs: of the denoisers, multiply-accumulates.
+        peak_bytes: most bytes of tensors alive at a time beyond those alive before.
+    """
+
+    macs: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a method drew and what it took.
+
+    Attributes:
+        images: (N, H, W, C) in [0, 1].
+        cost: of one batch.
+        stats: of a policy's run on one batch; None for other methods.
+        seconds: of each timed batch, whole pipeline calls.
+        seconds_full: of the full run on the same batches, just before or after.
+    """
+
+    images: np.ndarray
+    cost: Cost
+    stats: Stats | None
+    seconds: tuple[float, ...]
+    seconds_full: tuple[float, ...]
+
+    @property
+    def speedup(self) -> float:
+        """Median over timed batches of the full run's seconds / this method's."""
+        pairs = zip(self.seconds_full, self.seconds, strict=True)
+        return statistics.median(full / own for full, own in pairs)
+
+
+def draw(
+    pipe: DiffusionPipeline,
+    method: Method,
+    setup: Setup,
+    on_batch: Callable[[], None] = lambda: None,
+) -> Drawing:
+    """All pictures of a setup by one method.
+
+    Args:
+        on_batch: called after each batch.
+    """
+
+    def images_of(source: Any, chosen: Method, number: int) -> tuple[np.ndarray, float]:
+        seed, prompts = setup.batches()[number]
+        began = time.perf_counter()
+        images = sample(source, prompts, steps=chosen.steps, seed=seed, guidance=setup.guidance)
+        return images, time.perf_counter() - began
+
+    def timed_full(number: int) -> float:
+        with FULL.attached(pipe):
+            return images_of(pipe, FULL, number)[1]
+
+    images: list[np.ndarray] = []
+    own, full = [], []
+    for number in range(len(setup.batches())):
+        in_turns = 1 <= number <= setup.timed
+        # Each goes first half of the time: whoever follows finds another machine.
+        before = timed_full(number) if in_turns and number % 2 else None
+        with method.attached(pipe) as (source, run):
+            if number == 0:
+                with _Counting(pipe) as counting:
+                    drawn, _ = images_of(source, method, number)
+                cost = counting.cost()
+                stats = run.stats if run else None
+            else:
+                drawn, seconds = images_of(source, method, number)
+        if in_turns:
+            own.append(seconds)
+            full.append(before if before is not None else timed_full(number))
+        images.append(drawn)
+        on_batch()
+    return Drawing(np.concatenate(images), cost, stats, tuple(own), tuple(full))
+
+
+class _Counting:
+    """Counts the operations of the denoisers of a pipeline, or of copies of it, and live bytes."""
+
+    def __init__(self, pipe: DiffusionPipeline) -> None:
+        self.names = {type(denoiser).__name__ for denoiser in find_denoisers(pipe).values()}
+        self.flops = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+        self.memory = _LiveBytes()
+
+    def __enter__(self) -> "_Counting":
+        self._stack = ExitStack()
+        self._stack.enter_context(self.flops)
+        self._stack.enter_context(self.memory)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    def cost(self) -> Cost:
+        counts = self.flops.get_flop_counts()
+        flops = sum(sum(counts.get(name, {}).values()) for name in self.names)
+        return Cost(flops // 2, self.memory.peak)
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Bytes of the tensors made within, and the most of them alive at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self._known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        for tensor in tree_iter((args, kwargs)):
+            if isinstance(tensor, Tensor):
+                self._known.setdefault(tensor.untyped_storage(), True)  # made before
+        result = function(*args, **kwargs)
+        for tensor in tree_iter(result):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                if storage not in self._known:
+                    self._known[storage] = True
+                    self._add(storage.nbytes())
+                    weakref.finalize(storage, self._add, -storage.nbytes())
+        return result
+
+    def _add(self, size: int) -> None:
+        self.live += size
+        self.peak = max(self.peak, self.live)

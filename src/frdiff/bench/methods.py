@@ -1,0 +1,197 @@
+"""What the bench compares: fewer steps, the paper's policies, ours, and peers; each as a curve."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from diffusers import DiffusionPipeline
+
+from frdiff.bench.peers import attach_peer
+from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, dumps, loads
+from frdiff.run import Run, apply
+from frdiff.sampling import set_scheduler
+
+__all__ = ["FULL", "Method", "all_methods", "quick_methods"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One setting of one way to draw faster.
+
+    Attributes:
+        family: the curve it belongs to, as the legend says.
+        setting: what tells it from others of its family.
+        steps: `num_inference_steps`.
+        scheduler: a key of `frdiff.sampling.SCHEDULERS`.
+        policy: of ours; None for the untouched pipeline and for peers.
+        peer: a name in `frdiff.bench.peers.PEERS`; None for everything else.
+        options: arguments of the peer.
+    """
+
+    family: str
+    setting: str
+    steps: int
+    scheduler: str = "dpm++"
+    policy: Policy | None = None
+    peer: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What defines the method, ready for JSON."""
+        content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        content["policy"] = None if self.policy is None else json.loads(dumps(self.policy))
+        content["options"] = dict(self.options)
+        return content
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Method":
+        """The method that `config` defines; what `config` gave comes from a file, so is checked.
+
+        Raises:
+            ValueError: fields unknown or missing, or a policy that is none.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if config.keys() != known:
+            raise ValueError(f"a method has the fields {sorted(known)}, got {sorted(config)}")
+        policy = config["policy"] and loads(json.dumps(config["policy"]))
+        options = tuple(sorted(config["options"].items()))
+        return cls(**(config | {"policy": policy, "options": options}))
+
+    @property
+    def policy_hash(self) -> str | None:
+        """The first 12 digits of the SHA-256 of the policy file."""
+        if self.policy is None:
+            return None
+        return hashlib.sha256(dumps(self.policy).encode()).hexdigest()[:12]
+
+    @contextmanager
+    def attached(self, pipe: DiffusionPipeline) -> Iterator[tuple[Any, Run | None]]:
+        """What to sample from, and the run of a policy. `pipe` is as before afterwards.
+
+        Raises:
+            ImportError: a peer that is not installed.
+            ValueError: a peer that does not support the model.
+        """
+        own = pipe.scheduler
+        try:
+            set_scheduler(pipe, self.scheduler)
+            if self.policy is not None:
+                with apply(pipe, self.policy) as run:
+                    yield pipe, run
+            elif self.peer is not None:
+                with attach_peer(self.peer, pipe, self.steps, dict(self.options)) as patched:
+                    yield patched, None
+            else:
+                yield pipe, None
+        finally:
+            pipe.scheduler = own
+
+
+FULL_STEPS = 25
+FULL = Method("fewer steps, DPM-Solver++", f"{FULL_STEPS} steps", FULL_STEPS)
+SOLVERS = {"dpm++": "DPM-Solver++", "unipc": "UniPC", "ddim": "DDIM", "euler": "Euler"}
+
+
+def fewer_steps(scheduler: str, counts: tuple[int, ...]) -> list[Method]:
+    """The untouched pipeline with a scheduler at several step counts."""
+    family = f"fewer steps, {SOLVERS[scheduler]}"
+    return [Method(family, f"{count} steps", count, scheduler) for count in counts]
+
+
+def ours(interval: int, counts: tuple[int, ...], forecast: int = 1) -> list[Method]:
+    """Whole residuals, forecast, at several step counts."""
+    order = ("copy", "linear", "quadratic")[forecast]
+    policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets="residual")
+    family = f"frdiff, {order}, interval {interval}"
+    return [Method(family, f"{count} steps", count, policy=policy) for count in counts]
+
+
+def paper(scheduler: str, steps: int, interval: int, **changes: Any) -> Method:
+    """The paper's policy, or an ablation of it."""
+    policy = UniformPolicy(interval, **changes)
+    said = ", ".join(f"{name} {value}" for name, value in changes.items())
+    setting = f"interval {interval}" + (f", {said}" if said else "")
+    return Method(f"paper, {SOLVERS[scheduler]} {steps}", setting, steps, scheduler, policy)
+
+
+def jumps(interval: int) -> Method:
+    """Reduced NFE alone: the score of the last keyframe stands in between keyframes."""
+    keyframes = range(0, 50, interval)
+    policy = KeyframePolicy(50, keyframes, [0.0] * 50)
+    return Method("jumps only, DDIM 50", f"interval {interval}", 50, "ddim", policy)
+
+
+def peer(name: str, family: str, setting: str, **options: Any) -> Method:
+    """A peer on the full run's steps."""
+    return Method(family, setting, FULL_STEPS, peer=name, options=tuple(sorted(options.items())))
+
+
+def peer_methods() -> list[Method]:
+    """Every peer, four or more settings each."""
+    rows = []
+    for interval in (2, 3, 4, 5):
+        every = f"interval {interval}"
+        rows += [
+            peer("deepcache", "DeepCache", every, interval=interval),
+            peer("smoothcache", "SmoothCache", every, interval=interval),
+            peer("taylorseer", "TaylorSeer (diffusers)", every, interval=interval),
+        ]
+    for ratio in (0.25, 0.5, 0.6, 0.75):
+        rows.append(peer("tomesd", "tomesd", f"ratio {ratio}", ratio=ratio))
+    for gate, interval in ((15, 1), (10, 1), (10, 5), (5, 5), (5, 2)):
+        setting = f"gate {gate}, interval {interval}"
+        rows.append(peer("tgate", "T-GATE", setting, gate_step=gate, sp_interval=interval))
+    for threshold in (0.08, 0.12, 0.2, 0.35, 0.6):
+        setting = f"threshold {threshold}"
+        rows += [
+            peer("dbcache", "cache-dit", setting, threshold=threshold, taylor=False),
+            peer("dbcache", "cache-dit, TaylorSeer", setting, threshold=threshold, taylor=True),
+            peer("firstblock", "FirstBlockCache (diffusers)", setting, threshold=threshold),
+            peer("magcache", "MagCache (diffusers)", setting, threshold=threshold),
+        ]
+    return rows
+
+
+def quick_methods(peers: bool) -> list[Method]:
+    """Enough for a picture in minutes."""
+    rows = [
+        *fewer_steps("dpm++", (FULL_STEPS, 20, 16, 13, 11, 9, 8, 7, 6)),
+        *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (25, 12, 8))),
+        *ours(2, (31, 25, 21, 17, 13)),
+        *ours(3, (31, 25, 19, 16)),
+        *(paper("ddim", 50, interval) for interval in (2, 3, 5)),
+    ]
+    return rows + (peer_methods() if peers else [])
+
+
+def all_methods(peers: bool) -> list[Method]:
+    """Everything, the ablations of the paper's policy too."""
+    rows = [
+        *fewer_steps("dpm++", (50, 30, FULL_STEPS, 20, 18, 16, 14, 13, 12, 11, 10, 9, 8, 7, 6)),
+        *(
+            row
+            for solver in ("unipc", "ddim", "euler")
+            for row in fewer_steps(solver, (50, 30, 25, 20, 16, 12, 10, 8, 6))
+        ),
+        *(row for order in (1, 2) for row in ours(2, (31, 29, 25, 21, 19, 17, 15, 13, 11), order)),
+        *(row for order in (1, 2) for row in ours(3, (37, 31, 28, 25, 22, 19, 16, 13), order)),
+        *ours(4, (41, 33, 29, 25, 21, 17)),
+        *ours(2, (25, 17, 13), 0),
+        *ours(3, (25, 19), 0),
+    ]
+    for interval in (2, 3, 4, 5):
+        rows += [
+            paper("ddim", 50, interval),
+            paper("ddim", 50, interval, bias=0.3),
+            paper("ddim", 50, interval, mixing=False),
+            paper("ddim", 50, interval, mixing=False, targets="residual"),
+            paper("ddim", 50, interval, targets="residual"),
+            paper("dpm++", FULL_STEPS, interval),
+            jumps(interval),
+        ]
+    return rows + (peer_methods() if peers else [])

@@ -1,0 +1,253 @@
+"""Result files: one JSON per method and model, complete or absent, and never trusted when read.
+
+A file is named after what it measured, so a bench that runs again finds what it has done. It is
+written to a temporary name first: a bench killed at any moment leaves whole files only.
+"""
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+__all__ = [
+    "About",
+    "Absence",
+    "Distribution",
+    "Fidelity",
+    "Record",
+    "Results",
+    "about_here",
+    "absence_path",
+    "read_result",
+    "read_results",
+    "result_path",
+    "write_result",
+]
+
+MAX_FILE_BYTES = 4_000_000
+PACKAGES = ("frdiff", "torch", "diffusers", "transformers", "torchmetrics")
+
+Text = Annotated[str, Field(max_length=500)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Samples = Annotated[list[float], Field(min_length=2, max_length=100_000)]
+
+
+class _Checked(BaseModel):
+    """A part of a file: nothing unknown, nothing converted, no infinities."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class About(_Checked):
+    """Where and with what something was measured.
+
+    Attributes:
+        hardware: processor or accelerator, and threads.
+        versions: of packages, by name.
+    """
+
+    hardware: Text
+    dtype: Text
+    versions: dict[Text, Text]
+
+
+class Record(_Checked):
+    """What every result says of itself.
+
+    Attributes:
+        model: name of the model.
+        family, setting, steps, scheduler: of the method.
+        method: its whole definition.
+        policy_hash: of the policy file; None for methods without one.
+        setup: seed, guidance, batch and counts, as the comparison had them.
+    """
+
+    frdiff_bench: Literal[1] = 1
+    model: Text
+    family: Text
+    setting: Text
+    steps: Count
+    scheduler: Text
+    method: dict[str, Any]
+    policy_hash: Text | None
+    setup: dict[str, Any]
+    about: About
+
+
+class Fidelity(Record):
+    """Likeness to the converged solution and to the full run, and cost.
+
+    Attributes:
+        psnr_converged, ssim_converged: per picture, against the converged solution; PSNR in dB.
+        psnr_full, ssim_full: per picture, against the full run.
+        lpips_converged: per picture; None where LPIPS is not installed.
+        seconds, seconds_full: of the timed batches, method and full run in turns.
+        macs, macs_full: of one batch, denoisers only.
+        nfe: denoiser calls that computed something; `reuse_steps` of them with stored features.
+        jumps: steps without a denoiser call.
+        peak_bytes: of tensors alive at a time beyond the model itself, one batch.
+        bank_bytes: most bytes of stored features.
+    """
+
+    kind: Literal["fidelity"] = "fidelity"
+    psnr_converged: Samples
+    ssim_converged: Samples
+    psnr_full: Samples
+    ssim_full: Samples
+    lpips_converged: Samples | None
+    seconds: Annotated[list[Positive], Field(min_length=1)]
+    seconds_full: Annotated[list[Positive], Field(min_length=1)]
+    macs: Count
+    macs_full: Annotated[int, Field(gt=0)]
+    nfe: Count
+    reuse_steps: Count
+    jumps: Count
+    peak_bytes: Count
+    bank_bytes: Count
+
+
+class Distribution(Record):
+    """Likeness of many pictures to the training pictures and to the full run's.
+
+    Attributes:
+        point: the operating point: "full", "full, seeds B" or a speed-up such as "2x".
+        samples: pictures drawn.
+        frechet_training, kernel_training, precision, recall: against the training pictures.
+        frechet_full, kernel_full: against the full run with other seeds.
+        accuracy: share of pictures that show what was asked for; None without prompts.
+    """
+
+    kind: Literal["distribution"] = "distribution"
+    point: Text
+    samples: Count
+    frechet_training: float
+    kernel_training: float
+    precision: Share
+    recall: Share
+    frechet_full: float
+    kernel_full: float
+    accuracy: Share | None
+
+
+class Absence(_Checked):
+    """Why a peer has no curve: not installed, or made for other models."""
+
+    frdiff_bench: Literal[1] = 1
+    kind: Literal["absence"] = "absence"
+    model: Text
+    family: Text
+    reason: Text
+
+
+Result = Fidelity | Distribution | Absence
+_KINDS: dict[str, type[Fidelity] | type[Distribution] | type[Absence]] = {
+    "fidelity": Fidelity,
+    "distribution": Distribution,
+    "absence": Absence,
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a folder of results holds.
+
+    Attributes:
+        errors: a line for each file that holds no result.
+    """
+
+    fidelities: list[Fidelity]
+    distributions: list[Distribution]
+    absences: list[Absence]
+    errors: list[str]
+
+
+def about_here(device: torch.device, dtype: torch.dtype) -> About:
+    """What a measurement on `device` has to say of where it was made."""
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        hardware = f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return About(hardware=hardware, dtype=str(dtype).removeprefix("torch."), versions=versions)
+
+
+def absence_path(folder: Path, model: str, family: str) -> Path:
+    """The file that says why `family` has no results on `model`."""
+    return folder / f"{_slug(model, family)}--absence.json"
+
+
+def _slug(*words: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
+
+
+def result_path(folder: Path, model: str, kind: str, definition: dict[str, Any]) -> Path:
+    """The file for a measurement: its name holds a hash of everything that defines it."""
+    text = json.dumps({"model": model, "kind": kind, **definition}, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    slug = _slug(model, definition["method"]["family"])
+    return folder / f"{slug}--{kind}--{digest}.json"
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write a result; the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_result(path: Path) -> Result:
+    """The result in a file.
+
+    Raises:
+        ValueError: not a result: too large, not JSON, or with fields unknown, missing or out of
+            range; the text names the file and the field.
+    """
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{path}: a result has at most {MAX_FILE_BYTES} bytes, got {size}")
+    try:
+        content = json.loads(path.read_bytes())
+        kind = content.get("kind") if isinstance(content, dict) else None
+        if not isinstance(kind, str) or kind not in _KINDS:
+            raise ValueError(f'"kind" must be one of {", ".join(_KINDS)}')
+        return _KINDS[kind].model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path}: not a valid result: {place}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a valid result: {error}") from error
+
+
+def read_results(paths: Iterable[Path]) -> Results:
+    """The results in files; a file that cannot be read costs no more than its own result."""
+    found = Results([], [], [], [])
+    for path in sorted(paths):
+        try:
+            result = read_result(path)
+        except (OSError, ValueError) as error:
+            found.errors.append(" ".join(str(error).split()))
+            continue
+        if isinstance(result, Fidelity):
+            found.fidelities.append(result)
+        elif isinstance(result, Distribution):
+            found.distributions.append(result)
+        else:
+            found.absences.append(result)
+    return found
