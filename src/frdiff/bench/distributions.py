@@ -4,7 +4,7 @@ A distance means nothing alone: the full run drawn again from other seeds is at 
 itself too. Only what lies beyond that spread is a loss.
 """
 
-import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,45 +16,32 @@ from frdiff.bench.methods import FULL, Method
 from frdiff.bench.metrics import frechet_distance, kernel_distance, precision_recall
 from frdiff.bench.results import Distribution, Fidelity, result_path, write_result
 from frdiff.bench.runner import Bench
+from frdiff.bench.summary import GROUPS, SPEEDUPS, best_at, rows_of
 from frdiff.sampling import sample
 
-__all__ = ["SPEEDUPS", "distribution_tasks", "group_of", "measure_distribution", "speedup_of"]
+__all__ = ["distribution_tasks", "measure_distribution"]
 
-SPEEDUPS = (1.5, 2.0, 3.0)
 SEED_SETS = {"full": 10_000, "full, seeds B": 20_000, "full, seeds C": 30_000}
-GROUPS = ("fewer steps", "paper", "frdiff", "peer")
-
-
-def speedup_of(result: Fidelity) -> float:
-    """Median over timed batches of the full run's seconds / the method's."""
-    pairs = zip(result.seconds_full, result.seconds, strict=True)
-    return statistics.median(full / own for full, own in pairs)
-
-
-def group_of(family: str) -> str:
-    """Whose method a family is: "fewer steps", "paper", "frdiff" or "peer"."""
-    first = family.split(",")[0]
-    return first if first in GROUPS else "peer"
+CLAIMED: dict[str, tuple[str, ...]] = defaultdict(tuple)
+CLAIMED["fewer steps, DDIM"] = ("50 steps",)
+CLAIMED["paper, DDIM 50"] = ("interval 2", "interval 3")
 
 
 def distribution_tasks(results: Sequence[Fidelity]) -> list[tuple[str, Method]]:
     """The operating points: the full run from three sets of seeds, then the best of each group.
 
     For each speed-up and group the best setting by median PSNR among those that reach the speed-up
-    to within 5 % is taken.
+    to within 5 % is taken; at last what the paper claims to be without loss, and its full run.
     """
     tasks = [(point, FULL) for point in SEED_SETS]
-    for target in SPEEDUPS:
+    rows = rows_of(results)
+    for speedup in SPEEDUPS:
         for group in GROUPS:
-            fast = [
-                row
-                for row in results
-                if group_of(row.family) == group and speedup_of(row) >= 0.95 * target
-            ]
-            if fast:
-                best = max(fast, key=lambda row: statistics.median(row.psnr_converged))
-                tasks.append((f"{target:g}x", Method.from_config(best.method)))
-    return tasks
+            best = best_at([row for row in rows if row.group == group], speedup)
+            if best is not None:
+                tasks.append((f"{speedup:g}x", Method.from_config(best.result.method)))
+    claimed = [row.result for row in rows if row.result.setting in CLAIMED[row.result.family]]
+    return tasks + [("claim", Method.from_config(result.method)) for result in claimed]
 
 
 def measure_distribution(

@@ -1,0 +1,90 @@
+"""The pictures of the report: quality against cost, and strips of the same seeds."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from frdiff.bench.curves import pareto_front
+from frdiff.bench.summary import Row
+
+__all__ = ["AXES", "METRICS", "pareto_figure", "strip"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = {"fewer steps": "#000000", "paper": "#D55E00", "frdiff": "#0072B2", "peer": "#009E73"}
+SHADES = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
+
+AXES: dict[str, tuple[str, Callable[[Row], float]]] = {
+    "time": ("speed-up, measured (full run = 1)", lambda row: row.speedup),
+    "macs": ("full run's MACs / MACs", lambda row: 1 / row.macs_ratio),
+}
+METRICS: dict[str, tuple[str, Callable[[Row], float]]] = {
+    "psnr": ("PSNR to the converged solution, dB", lambda row: row.psnr),
+    "psnr_full": ("PSNR to the full run, dB", lambda row: row.psnr_full),
+    "ssim": ("SSIM to the converged solution", lambda row: row.ssim),
+}
+
+
+def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
+    """Quality over speed-up, a line per family along its own front; up and right is better.
+
+    Args:
+        rows: of one model.
+        axis: a key of `AXES`.
+        metric: a key of `METRICS`.
+    """
+    across, speed = AXES[axis]
+    up, quality = METRICS[metric]
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    families = dict.fromkeys(row.result.family for row in rows)
+    used: dict[str, int] = {}
+    for family in families:
+        own = [row for row in rows if row.result.family == family]
+        group = own[0].group
+        number = used[group] = used.get(group, -1) + 1
+        style = {
+            "color": COLOURS[group],
+            "marker": SHADES[number % len(SHADES)],
+            "alpha": 1.0 if group in ("frdiff", "fewer steps") else 0.75,
+        }
+        points = [(1 / speed(row), quality(row)) for row in own]
+        if metric == "psnr_full":  # the full run itself has no likeness to show
+            points = [point for point in points if point[1] < 100]
+        if not points:
+            continue
+        axes.plot(*zip(*((1 / x, y) for x, y in points), strict=True), linestyle="", **style)
+        front = [(1 / x, y) for x, y in pareto_front(points)]
+        axes.plot(*zip(*front, strict=True), label=family, linewidth=1.2, **style)
+    axes.set(xlabel=across, ylabel=up, xscale="log")
+    ticks = [0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6]
+    axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return figure
+
+
+def strip(rows: Sequence[tuple[str, Path]], scale: int = 1) -> Image.Image:
+    """Strips of the same seeds, one under another, each with its caption at the left.
+
+    Args:
+        rows: captions and the PNG of each method's first pictures.
+        scale: enlargement by whole pixels.
+    """
+    font = ImageFont.load_default(14)
+    pictures = [Image.open(path).convert("RGB") for _, path in rows]
+    pictures = [
+        picture.resize((picture.width * scale, picture.height * scale), 0) for picture in pictures
+    ]
+    margin = 16 + max(int(font.getlength(line)) for name, _ in rows for line in name.split("\n"))
+    width = margin + max(picture.width for picture in pictures)
+    sheet = Image.new("RGB", (width, sum(picture.height + 4 for picture in pictures)), "white")
+    pen = ImageDraw.Draw(sheet)
+    y = 0
+    for (name, _), picture in zip(rows, pictures, strict=True):
+        pen.multiline_text((6, y + picture.height / 2), name, "black", font=font, anchor="lm")
+        sheet.paste(picture, (margin, y))
+        y += picture.height + 4
+    return sheet
