@@ -76,8 +76,12 @@ def main() -> None:
 
     train(transformer, loss, options.runs / "denoiser.pt", options.steps, lr=8e-4)
     names = {number: captions[motif] for number, motif in enumerate(classes)}
-    pipeline = DiTPipeline(transformer, vae, build_scheduler(), id2label=names)
+    pipeline = DiTPipeline(transformer, vae, build_scheduler())
     pipeline.to(torch.float16).save_pretrained(options.output)
+    # DiTPipeline reads the names of its classes from there, but does not write them.
+    index = json.loads((options.output / "model_index.json").read_text(encoding="utf-8"))
+    text = json.dumps(index | {"id2label": names}, indent=1)
+    (options.output / "model_index.json").write_text(text + "\n", encoding="utf-8")
     text = json.dumps(list(names.values()), indent=0)
     (options.output / "captions.json").write_text(text + "\n", encoding="utf-8")
     shutil.copy(ROOT / "training/emoji/ATTRIBUTION.md", options.output)
