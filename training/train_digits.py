@@ -69,6 +69,8 @@ def main() -> None:
     scheduler = DDIMScheduler.from_config(build_scheduler().config, clip_sample=False)
     pipeline = DDIMPipeline(unet, scheduler)
     pipeline.to(torch.float16).save_pretrained(options.output)
+    # An unconditional model takes any prompt, and only counts them.
+    (options.output / "captions.json").write_text('["any digit"]\n', encoding="utf-8")
     print(f"saved {options.output}")
 
 

@@ -1,6 +1,7 @@
-"""The command line: `frdiff generate` and `frdiff inspect`."""
+"""The command line: `frdiff generate`, `inspect`, `bench` and `report`."""
 
 import dataclasses
+import importlib
 import json
 import warnings
 from enum import StrEnum
@@ -194,6 +195,83 @@ def inspect(
             f"full step {cost.macs / 1e9:.3f} GMACs, reuse step {cost.reuse_macs / 1e9:.3f}: reuse "
             f"ratio {cost.reuse_ratio:.3f}; bank {bank:.2f} MiB with forecast {forecast}"
         )
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="A shipped model: emoji, emoji-dit or digits.")],
+    results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All settings and distribution metrics: hours.")
+    ] = False,
+    budget_minutes: Annotated[
+        float | None, typer.Option(help="Begin nothing new after so long.")
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=16, help="Pictures per setting.")] = 64,
+    samples: Annotated[int, typer.Option(min=64, help="With --all: for distributions.")] = 1000,
+    seed: Seed = 0,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; default: what looks best.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Measure every method side by side; what is measured already is skipped."""
+    session = _extra("frdiff.bench.session")
+    budget = None if budget_minutes is None else 60 * budget_minutes
+    pipe = _open(model, device)
+    with _progress() as bar:
+        task = bar.add_task("", total=None)
+        left = session.bench_model(
+            model,
+            pipe,
+            results,
+            session.Extent(peers, everything, pictures, samples, seed, guidance, budget),
+            lambda line, done, total: bar.update(
+                task, description=escape(line), completed=done, total=total
+            ),
+        )
+    if as_json:
+        _print_json({"results": str(results), "left": left})
+    else:
+        rest = f"; {left} settings left for the next run" if left else ""
+        out.print(f"results in {results}{rest}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of the result files.")],
+    output: Annotated[Path, typer.Option(help="Folder for the page and its figures.")] = Path(
+        "report"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Write one self-contained HTML page from the results of `frdiff bench`."""
+    pages = _extra("frdiff.bench.report")
+    with err.status("drawing figures"):
+        shown = pages.write_report(results, output)
+    for line in shown.errors:
+        err.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True, highlight=False)
+    page = output / "index.html"
+    if as_json:
+        _print_json({"page": str(page), "settings": len(shown.fidelities), "errors": shown.errors})
+    else:
+        out.print(f"{page}: {len(shown.fidelities)} settings", soft_wrap=True, markup=False)
+
+
+def _extra(module: str) -> Any:
+    """A module that needs the `bench` extra.
+
+    Raises:
+        ValueError: a package of the extra is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"this command needs {error.name}: pip install 'frdiff[bench]'") from error
 
 
 def _policy(

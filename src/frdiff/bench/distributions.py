@@ -58,7 +58,6 @@ def measure_distribution(
     )
     if path.exists():
         return
-    bench.on_event(f"{point}: {method.family}, {method.setting}")
     drawn = _features(bench, embedder, method, SEED_SETS.get(point, SEED_SETS["full"]))
     other = "full" if point == "full, seeds B" else "full, seeds B"
     full = _features(bench, embedder, FULL, SEED_SETS[other])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
@@ -44,7 +45,7 @@ def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
         own = [row for row in rows if row.result.family == family]
         group = own[0].group
         number = used[group] = used.get(group, -1) + 1
-        style = {
+        style: dict[str, Any] = {
             "color": COLOURS[group],
             "marker": SHADES[number % len(SHADES)],
             "alpha": 1.0 if group in ("frdiff", "fewer steps") else 0.75,

@@ -32,6 +32,8 @@ from frdiff.sampling import sample, set_scheduler
 
 __all__ = ["Bench", "choose_prompts", "measure_all"]
 
+OnEvent = Callable[[str, int, int | None], None]
+
 CONVERGED_STEPS = 100
 AGREEMENT_DB = 45.0
 STRIP_PICTURES = 6
@@ -46,16 +48,14 @@ class Bench:
         pipe: the pipeline.
         setup: what all methods have in common.
         folder: of the results.
-        on_event: called with a line of what begins or why something is left out.
-        on_done: called after each method, measured or skipped.
+        on_event: called with a line of what begins, the methods done, and all of them.
     """
 
     model: str
     pipe: DiffusionPipeline
     setup: Setup
     folder: Path
-    on_event: Callable[[str], None] = lambda line: None
-    on_done: Callable[[], None] = lambda: None
+    on_event: OnEvent = lambda line, done, total: None
 
     def definition(self, method: Method, **more: Any) -> dict[str, Any]:
         """Everything that defines a measurement, for the name of its file."""
@@ -107,11 +107,13 @@ def measure_all(bench: Bench, methods: Sequence[Method], budget: float | None = 
         ValueError: the converged solution has not converged.
     """
     began = time.monotonic()
-    bench.on_event("drawing the converged solution and the full run")
+    bench.on_event("the converged solution", 0, None)
     truth, full = _references(bench)
     full_macs: int | None = None
     left = 0
-    for method in (FULL, *(method for method in methods if method != FULL)):
+    # The full run first: its MACs are what all others are a share of.
+    ordered = [FULL, *(method for method in methods if method != FULL)]
+    for number, method in enumerate(ordered):
         path = result_path(bench.folder, bench.model, "fidelity", bench.definition(method))
         done = _finished(path)
         if done is not None:
@@ -122,9 +124,8 @@ def measure_all(bench: Bench, methods: Sequence[Method], budget: float | None = 
             absence = Absence(model=bench.model, family=method.family, reason=reason)
             write_result(absence_path(bench.folder, bench.model, method.family), absence)
         else:
-            bench.on_event(f"{method.family}, {method.setting}")
+            bench.on_event(f"{method.family}, {method.setting}", number, len(ordered))
             full_macs = _measure(bench, method, path, truth, full, full_macs)
-        bench.on_done()
     return left
 
 
@@ -185,9 +186,6 @@ def _references(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
     truth = _draw_untouched(bench, "dpm++", CONVERGED_STEPS)
     check = _draw_untouched(bench, "unipc", CONVERGED_STEPS)
     agreement = statistics.median(capped_psnr(truth, check))
-    bench.on_event(
-        f"DPM-Solver++ and UniPC at {CONVERGED_STEPS} steps agree to {agreement:.1f} dB (median)"
-    )
     if agreement < AGREEMENT_DB:
         raise ValueError(
             f"{bench.model} has not converged at {CONVERGED_STEPS} steps: DPM-Solver++ and UniPC "

@@ -38,7 +38,9 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> Any:
     """The shipped diffusers pipeline `name`, loaded from the package without a network.
 
     Args:
-        name: see `shipped_models`. "emoji" is a text-to-image `StableDiffusionPipeline`, 64x64.
+        name: see `shipped_models`. "emoji" is a text-to-image `StableDiffusionPipeline`, 64x64;
+            "emoji-dit" a class-conditional `DiTPipeline` on the same latents; "digits" an
+            unconditional `DDIMPipeline` in pixel space, 16x16.
         dtype: type of the weights in memory; the files hold float16.
 
     Raises:

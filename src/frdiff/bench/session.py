@@ -1,0 +1,85 @@
+"""A whole bench of one shipped model: fidelity of every method, then distributions."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffusers import DiffusionPipeline
+
+from frdiff.bench.distributions import distribution_tasks, measure_distribution
+from frdiff.bench.embedder import load_embedder
+from frdiff.bench.measure import Setup
+from frdiff.bench.methods import all_methods, quick_methods
+from frdiff.bench.results import read_results
+from frdiff.bench.runner import Bench, OnEvent, choose_prompts, measure_all
+from frdiff.models import shipped_captions
+
+__all__ = ["GUIDANCE", "Extent", "bench_model"]
+
+# The guidance scale at which the full run looks best.
+GUIDANCE = {"emoji": 2.0, "emoji-dit": 1.5, "digits": None}
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much to measure.
+
+    Attributes:
+        peers: measure those that are installed, too.
+        everything: all settings, and distribution metrics at the operating points.
+        pictures: paired samples per setting.
+        samples: pictures per operating point for the distribution metrics.
+        seed: picture i is drawn from seed + i.
+        guidance: guidance scale; None for the one in `GUIDANCE`.
+        budget: seconds after which nothing new begins; None for no limit.
+    """
+
+    peers: bool = False
+    everything: bool = False
+    pictures: int = 64
+    samples: int = 1000
+    seed: int = 0
+    guidance: float | None = None
+    budget: float | None = None
+
+
+def bench_model(
+    model: str,
+    pipe: DiffusionPipeline,
+    folder: Path,
+    extent: Extent,
+    on_event: OnEvent = lambda line, done, total: None,
+) -> int:
+    """Measure a shipped model into `folder`; returns how many measurements are left.
+
+    Args:
+        on_event: called with a line of what begins, the number done, and that of all.
+
+    Raises:
+        ValueError: not a shipped model, or its converged solution has not converged.
+    """
+    began = time.monotonic()
+    embedder = load_embedder(model)
+    captions = shipped_captions(model)
+    guidance = GUIDANCE[model] if extent.guidance is None else extent.guidance
+    setup = Setup(
+        choose_prompts(captions, extent.pictures, extent.seed), extent.seed, guidance=guidance
+    )
+    bench = Bench(model, pipe, setup, folder, on_event)
+    methods = all_methods(extent.peers) if extent.everything else quick_methods(extent.peers)
+    left = measure_all(bench, methods, extent.budget)
+    if not extent.everything:
+        return left
+    results = [row for row in read_results(folder.glob("*.json")).fidelities if row.model == model]
+    tasks = distribution_tasks(results)
+    large = dataclasses.replace(
+        setup, prompts=choose_prompts(captions, extent.samples, extent.seed), batch=32
+    )
+    bench = dataclasses.replace(bench, setup=large)
+    for number, (point, method) in enumerate(tasks):
+        if extent.budget is not None and time.monotonic() - began > extent.budget:
+            return left + len(tasks) - number
+        on_event(f"distribution: {method.family}, {point}", number, len(tasks))
+        measure_distribution(bench, embedder, point, method)
+    return left
