@@ -2,7 +2,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test check format bench-engine model-emoji
+.PHONY: demo test check format bench bench-full bench-engine models
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -26,8 +26,20 @@ bench-engine: $(READY)  ## Speed against MACs, and quality against fewer steps, 
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/quality.py
 
-model-emoji: $(READY)  ## Train the shipped model again (about 100 minutes on 2 cores).
+bench: $(READY)  ## All methods side by side on the three models, and the page (under an hour).
+	for model in digits emoji-dit emoji; do $(BIN)/frdiff bench $$model --results outputs/bench || exit 1; done
+	$(BIN)/frdiff report outputs/bench --output outputs/report
+
+bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes where it was.
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,peers]"
+	for model in digits emoji-dit emoji; do $(BIN)/frdiff bench $$model --peers --all --results bench/results || exit 1; done
+	$(BIN)/frdiff report bench/results --output outputs/report
+
+models: $(READY)  ## Train the shipped models again (about 4 hours on 2 cores).
 	$(BIN)/python -m training.train_emoji
+	$(BIN)/python -m training.train_emoji_dit
+	$(BIN)/python -m training.train_digits
+	$(BIN)/python -m training.train_embedders
 
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMPipeline, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
 import frdiff
-from conftest import make_dit_pipe
+import frdiff.sampling
+from conftest import ddim, make_dit_pipe, make_pixel_unet
 from frdiff.compare import Contender, compare, draw_grid, psnr, ssim
 from frdiff.sampling import sample, set_scheduler
 
@@ -72,6 +73,31 @@ def test_a_picture_depends_on_its_own_seed_alone():
     together = sample(pipe, ["1", "2"], steps=2, seed=5)
     alone = sample(pipe, ["2"], steps=2, seed=6)
     np.testing.assert_allclose(together[1:], alone, atol=1e-4)
+
+
+def test_the_loop_draws_what_the_pipeline_draws(monkeypatch):
+    """Where a scheduler suits both, the loop that stands in for the pipeline's is the same."""
+    pipe = make_dit_pipe()
+    theirs = sample(pipe, ["1", "2"], steps=4, guidance=2.0)
+    generators = [torch.Generator().manual_seed(i) for i in range(2)]
+    ours = frdiff.sampling._loop_classes(pipe, generators, 4, [1, 2], 2.0)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+    pipe = DDIMPipeline(make_pixel_unet(), ddim())
+    theirs = sample(pipe, ["", ""], steps=4)
+    generators = [torch.Generator().manual_seed(i) for i in range(2)]
+    ours = frdiff.sampling._loop_unconditional(pipe, generators, 4)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_euler_and_ddim_agree_where_the_pipeline_takes_only_one():
+    """Euler on the variance-preserving path is DDIM in other coordinates."""
+    pipe = frdiff.load_model("digits")
+    set_scheduler(pipe, "ddim")
+    one = sample(pipe, ["", ""], steps=50)
+    set_scheduler(pipe, "euler")
+    other = sample(pipe, ["", ""], steps=50)
+    assert min(psnr(one, other)) > 25
 
 
 def test_sampling_refuses_unknown_things():

@@ -8,8 +8,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 import frdiff
+from frdiff.bench.embedder import load_embedder
+from frdiff.bench.metrics import frechet_distance
+from frdiff.bench.session import GUIDANCE
 from frdiff.cost import first_call_cost
 from frdiff.models import HERE, open_pipeline, shipped_captions, shipped_models
+from frdiff.sampling import sample, set_scheduler
 
 EMOJI = HERE / "emoji"
 
@@ -65,9 +69,47 @@ def test_draws_what_is_asked_for(emoji):
     assert images[:, :4, :4].mean() > 0.9
 
 
+def test_all_models_together_are_small_and_safe():
+    files = [path for name in shipped_models() for path in (HERE / name).rglob("*")]
+    files = [path for path in files if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 80 * 10**6
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+    assert "CC-BY 4.0" in (HERE / "emoji-dit/ATTRIBUTION.md").read_text()
+
+
+def test_the_transformer_is_shaped_like_the_real_ones():
+    pipe = frdiff.load_model("emoji-dit")
+    (cost,) = first_call_cost(pipe, frdiff.UniformPolicy(2, targets="residual")).values()
+    assert cost.reuse_ratio <= 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["emoji", "emoji-dit"])
+def test_pictures_show_what_was_asked_for(name):
+    pipe = frdiff.load_model(name)
+    embedder = load_embedder(name)
+    prompts = shipped_captions(name)[::8][:16]
+    images = sample(pipe, prompts, steps=12, guidance=GUIDANCE[name])
+    assert embedder.accuracy(embedder.features(images), prompts) >= 0.85
+
+
+@pytest.mark.slow
+def test_digits_look_like_digits():
+    """Nearer to digits, in features, than digits upside down are."""
+    pipe, embedder = frdiff.load_model("digits"), load_embedder("digits")
+    set_scheduler(pipe, "dpm++")
+    images = sample(pipe, ["any digit"] * 128, steps=12)
+    known = embedder.training_features
+    drawn = frechet_distance(known, embedder.features(images))
+    turned = frechet_distance(known, embedder.features(images[:, ::-1].copy()))
+    assert drawn < 0.5 * turned
+
+
 def test_unknown_names_are_refused(tmp_path):
     assert "emoji" in shipped_models()
-    with pytest.raises(ValueError, match="no shipped model 'sd'; there is: emoji"):
+    with pytest.raises(
+        ValueError, match="'sd'; there is: digits, emoji, emoji-dit"
+    ):
         frdiff.load_model("sd")
     with pytest.raises(ValueError, match="not a diffusers pipeline folder"):
         open_pipeline(str(tmp_path))

@@ -18,6 +18,7 @@ from frdiff.bench.embedder import Embedder, EmbedderConfig
 from training.data import motifs
 from training.loop import train
 from training.train_digits import digits
+from training.train_emoji_dit import class_motifs
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "src/frdiff/models"
@@ -85,7 +86,7 @@ def main() -> None:
     labels = torch.arange(len(captions))
     network = train_embedder(config, pictures, labels, options.runs / "emoji.pt", options.steps)
     save(network, pictures[learnt], MODELS / "emoji")
-    save(network, pictures[learnt[::2]], MODELS / "emoji-dit")
+    save(network, pictures[class_motifs(learnt)], MODELS / "emoji-dit")
 
     pictures, labels = digits()
     config = EmbedderConfig(1, (32, 64, 96), tuple("0123456789"))

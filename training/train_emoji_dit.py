@@ -26,6 +26,11 @@ BATCH = 32
 NO_CLASS = 1000  # the number that DiTPipeline passes for the unconditional half
 
 
+def class_motifs(learnt: list[int]) -> list[int]:
+    """The motifs that are classes: every second one that `emoji` knows."""
+    return learnt[::2]
+
+
 def build_transformer() -> DiTTransformer2DModel:
     """The untrained transformer, 8 blocks of width 192, whose blocks begin as the identity."""
     transformer = DiTTransformer2DModel(
@@ -59,7 +64,7 @@ def main() -> None:
     options.runs.mkdir(parents=True, exist_ok=True)
 
     pictures, captions, learnt = motifs()
-    classes = learnt[::2]
+    classes = class_motifs(learnt)
     vae = frdiff.load_model("emoji").vae
     latents = encode(vae, pictures[classes]) * vae.config.scaling_factor
     torch.manual_seed(0)

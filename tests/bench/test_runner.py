@@ -1,0 +1,149 @@
+import json
+
+import numpy as np
+import pytest
+
+import frdiff.bench.runner as runner
+from conftest import make_dit_pipe
+from frdiff.bench.measure import Setup, draw
+from frdiff.bench.methods import FULL, Method, all_methods, quick_methods
+from frdiff.bench.report import write_report
+from frdiff.bench.results import read_result, read_results
+from frdiff.bench.runner import Bench, choose_prompts, measure_all
+from frdiff.policy import UniformPolicy
+from frdiff.run import apply
+from frdiff.sampling import sample, set_scheduler
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A bench of a tiny DiT with two batches of two pictures."""
+    # Untrained, its solvers agree on nothing.
+    monkeypatch.setattr(runner, "AGREEMENT_DB", 0.0)
+    monkeypatch.setattr(runner, "CONVERGED_STEPS", 10)
+    setup = Setup(("1", "2", "3", "4"), batch=2, guidance=2.0, timed=1)
+    return Bench("tiny", make_dit_pipe(), setup, tmp_path)
+
+
+@pytest.fixture
+def methods():
+    policy = UniformPolicy(2, mixing=False, targets="residual")
+    return [
+        Method("fewer steps, DPM-Solver++", "10 steps", 10),
+        Method("frdiff, copy, interval 2", "12 steps", 12, policy=policy),
+        Method("paper, DDIM 12", "interval 2", 12, "ddim", UniformPolicy(2)),
+    ]
+
+
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("*.json")}
+
+
+def test_counted_macs_are_those_of_the_policy(bench, methods):
+    drawing = draw(bench.pipe, methods[1], bench.setup)
+    set_scheduler(bench.pipe, "dpm++")
+    with apply(bench.pipe, methods[1].policy) as run:
+        sample(bench.pipe, ["1", "2"], steps=12, guidance=2.0)
+    assert drawing.cost.macs == run.stats.macs == drawing.stats.macs
+    assert drawing.cost.peak_bytes > drawing.stats.bank_bytes_peak > 0
+    assert len(drawing.seconds) == len(drawing.seconds_full) == 1
+
+
+def test_pictures_are_those_of_the_pipeline_alone(bench, methods):
+    drawing = draw(bench.pipe, methods[0], bench.setup)
+    set_scheduler(bench.pipe, "dpm++")
+    first = sample(bench.pipe, ["1", "2"], steps=10, guidance=2.0)
+    assert np.array_equal(drawing.images[:2], first)
+
+
+def test_the_full_run_is_the_measure(bench, methods):
+    assert measure_all(bench, methods) == 0
+    results = read_results(bench.folder.glob("*.json"))
+    assert len(results.fidelities) == 4 and not results.errors
+    full = next(row for row in results.fidelities if row.steps == FULL.steps)
+    assert full.psnr_full == [100.0] * 4 and full.macs == full.macs_full
+    fewer = next(row for row in results.fidelities if row.setting == "10 steps")
+    assert fewer.macs / fewer.macs_full == pytest.approx(10 / 25)
+
+
+def test_what_is_finished_is_skipped(bench, methods):
+    measure_all(bench, methods)
+    before = snapshot(bench.folder)
+    measure_all(bench, methods)
+    assert snapshot(bench.folder) == before
+
+
+def test_a_killed_run_loses_only_what_it_was_at(bench, methods, monkeypatch):
+    real = runner.draw
+
+    def killed(pipe, method, setup):
+        if method.policy is not None:
+            raise KeyboardInterrupt
+        return real(pipe, method, setup)
+
+    monkeypatch.setattr(runner, "draw", killed)
+    with pytest.raises(KeyboardInterrupt):
+        measure_all(bench, methods)
+    kept = snapshot(bench.folder)
+    assert len(kept) == 2
+    monkeypatch.setattr(runner, "draw", real)
+    measure_all(bench, methods)
+    after = snapshot(bench.folder)
+    assert len(after) == 4 and kept.items() <= after.items()
+
+
+def test_a_corrupt_file_costs_its_own_result_only(bench, methods, tmp_path):
+    measure_all(bench, methods)
+    victim = next(iter(sorted(bench.folder.glob("*paper*.json"))))
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    results = write_report(bench.folder, tmp_path / "page")
+    assert len(results.fidelities) == 3
+    assert len(results.errors) == 1 and victim.name in results.errors[0]
+    assert victim.name in (tmp_path / "page/index.html").read_text()
+    measure_all(bench, methods)
+    assert read_result(victim).family == "paper, DDIM 12"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "other"}, '"kind" must be one of'),
+        ({"macs": -1}, "macs: Input should be greater"),
+        ({"macs": "many"}, "macs: Input should be a valid integer"),
+        ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+        ({"psnr_full": [float("nan"), 1.0]}, "psnr_full.0: Input should be a finite number"),
+        ({"frdiff_bench": 2}, "frdiff_bench: Input should be 1"),
+    ],
+)
+def test_hostile_fields_are_named(bench, methods, change, message):
+    measure_all(bench, methods[:1])
+    path = next(bench.folder.glob("*.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        read_result(path)
+
+
+def test_a_budget_of_nothing_measures_nothing(bench, methods):
+    assert measure_all(bench, methods, budget=-1.0) == 4
+
+
+def test_nothing_is_measured_against_what_has_not_converged(bench, methods, monkeypatch):
+    monkeypatch.setattr(runner, "AGREEMENT_DB", 1000.0)
+    with pytest.raises(ValueError, match="tiny has not converged at 10 steps"):
+        measure_all(bench, methods)
+
+
+def test_methods_survive_their_files():
+    for method in all_methods(peers=True):
+        assert Method.from_config(json.loads(json.dumps(method.config))) == method
+    assert len({json.dumps(method.config) for method in all_methods(True)}) == len(
+        all_methods(True)
+    )
+    assert FULL in quick_methods(False)
+
+
+def test_prompts_are_spread_evenly():
+    prompts = choose_prompts(["a", "b", "c"], 8, seed=0)
+    assert sorted(prompts.count(name) for name in "abc") == [2, 3, 3]
+    assert prompts == choose_prompts(["a", "b", "c"], 8, seed=0)
