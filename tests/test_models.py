@@ -107,9 +107,7 @@ def test_digits_look_like_digits():
 
 def test_unknown_names_are_refused(tmp_path):
     assert "emoji" in shipped_models()
-    with pytest.raises(
-        ValueError, match="'sd'; there is: digits, emoji, emoji-dit"
-    ):
+    with pytest.raises(ValueError, match="'sd'; there is: digits, emoji, emoji-dit"):
         frdiff.load_model("sd")
     with pytest.raises(ValueError, match="not a diffusers pipeline folder"):
         open_pipeline(str(tmp_path))
