@@ -161,10 +161,10 @@ def quick_methods(peers: bool) -> list[Method]:
     """Enough for a picture in minutes."""
     rows = [
         *fewer_steps("dpm++", (FULL_STEPS, 20, 16, 13, 11, 9, 8, 7, 6)),
-        *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (25, 12, 8))),
         *ours(2, (31, 25, 21, 17, 13)),
         *ours(3, (31, 25, 19, 16)),
         *(paper("ddim", 50, interval) for interval in (2, 3, 5)),
+        *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (25, 12, 8))),
     ]
     return rows + (peer_methods() if peers else [])
 
