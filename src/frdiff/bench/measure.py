@@ -5,10 +5,9 @@ run, whoever's method it is, and bytes of the tensors alive at a time. The other
 turns with the full run on the same noise.
 """
 
-import statistics
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -84,24 +83,9 @@ class Drawing:
     seconds: tuple[float, ...]
     seconds_full: tuple[float, ...]
 
-    @property
-    def speedup(self) -> float:
-        """Median over timed batches of the full run's seconds / this method's."""
-        pairs = zip(self.seconds_full, self.seconds, strict=True)
-        return statistics.median(full / own for full, own in pairs)
 
-
-def draw(
-    pipe: DiffusionPipeline,
-    method: Method,
-    setup: Setup,
-    on_batch: Callable[[], None] = lambda: None,
-) -> Drawing:
-    """All pictures of a setup by one method.
-
-    Args:
-        on_batch: called after each batch.
-    """
+def draw(pipe: DiffusionPipeline, method: Method, setup: Setup) -> Drawing:
+    """All pictures of a setup by one method."""
 
     def images_of(source: Any, chosen: Method, number: int) -> tuple[np.ndarray, float]:
         seed, prompts = setup.batches()[number]
@@ -131,7 +115,6 @@ def draw(
             own.append(seconds)
             full.append(before if before is not None else timed_full(number))
         images.append(drawn)
-        on_batch()
     return Drawing(np.concatenate(images), cost, stats, tuple(own), tuple(full))
 
 

@@ -28,7 +28,7 @@ from frdiff.bench.results import (
     write_result,
 )
 from frdiff.compare import ssim
-from frdiff.sampling import sample, set_scheduler
+from frdiff.sampling import sample
 
 __all__ = ["Bench", "choose_prompts", "measure_all"]
 
@@ -200,14 +200,13 @@ def _references(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_untouched(bench: Bench, scheduler: str, steps: int) -> np.ndarray:
-    own = bench.pipe.scheduler
-    try:
-        set_scheduler(bench.pipe, scheduler)
+    with Method("reference", f"{steps} steps", steps, scheduler).attached(bench.pipe) as (
+        source,
+        _,
+    ):
         return np.concatenate(
             [
-                sample(bench.pipe, prompts, steps=steps, seed=seed, guidance=bench.setup.guidance)
+                sample(source, prompts, steps=steps, seed=seed, guidance=bench.setup.guidance)
                 for seed, prompts in bench.setup.batches()
             ]
         )
-    finally:
-        bench.pipe.scheduler = own
