@@ -7,9 +7,6 @@ An unconditional U-Net in pixel space, on the 1,797 handwritten digits that come
 `runs/digits` if it was interrupted.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 from sklearn.datasets import load_digits
@@ -18,8 +15,8 @@ from torch.nn import functional as F
 
 from training.diffusion import build_scheduler, denoising_loss
 from training.loop import train
+from training.options import parse_options
 
-ROOT = Path(__file__).parents[1]
 BATCH = 64
 
 
@@ -48,14 +45,7 @@ def build_unet() -> UNet2DModel:
 
 def main() -> None:
     """Train, then save the pipeline in half precision."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=4000, help="updates")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/digits", help="checkpoints")
-    parser.add_argument("--output", type=Path, default=ROOT / "src/frdiff/models/digits")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    options.runs.mkdir(parents=True, exist_ok=True)
+    options = parse_options(__doc__, "digits", 4000)
 
     pictures, _ = digits()
     torch.manual_seed(0)

@@ -6,7 +6,6 @@ Resumes from `runs/emoji` if it was interrupted. The recipe, its time and its re
 `training/README.md`.
 """
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -21,8 +20,8 @@ from training.autoencoder import encode, psnr, train_autoencoder
 from training.data import motifs
 from training.diffusion import build_scheduler, denoising_loss
 from training.loop import train
+from training.options import ROOT, parse_options
 
-ROOT = Path(__file__).parents[1]
 MAX_TOKENS = 16
 WIDTH = 128
 BATCH = 32
@@ -125,14 +124,7 @@ def train_denoiser(
 
 def main() -> None:
     """Train everything, then save the pipeline in half precision."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=3200, help="updates of the denoiser")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/emoji", help="checkpoints")
-    parser.add_argument("--output", type=Path, default=ROOT / "src/frdiff/models/emoji")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    options.runs.mkdir(parents=True, exist_ok=True)
+    options = parse_options(__doc__, "emoji", 3200)
 
     pictures, captions, learnt = motifs()
     vae = train_autoencoder(pictures, options.runs)

@@ -6,10 +6,8 @@ A diffusion transformer on the latents of the `emoji` autoencoder; every second 
 knows is a class. Resumes from `runs/emoji-dit` if it was interrupted.
 """
 
-import argparse
 import json
 import shutil
-from pathlib import Path
 
 import torch
 from diffusers import DiTPipeline, DiTTransformer2DModel
@@ -20,8 +18,8 @@ from training.autoencoder import encode
 from training.data import motifs
 from training.diffusion import build_scheduler, denoising_loss
 from training.loop import train
+from training.options import ROOT, parse_options
 
-ROOT = Path(__file__).parents[1]
 BATCH = 32
 NO_CLASS = 1000  # the number that DiTPipeline passes for the unconditional half
 
@@ -54,14 +52,7 @@ def build_transformer() -> DiTTransformer2DModel:
 
 def main() -> None:
     """Train, then save the pipeline in half precision."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=7000, help="updates")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/emoji-dit", help="checkpoints")
-    parser.add_argument("--output", type=Path, default=ROOT / "src/frdiff/models/emoji-dit")
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    options.runs.mkdir(parents=True, exist_ok=True)
+    options = parse_options(__doc__, "emoji-dit", 7000)
 
     pictures, captions, learnt = motifs()
     classes = class_motifs(learnt)
