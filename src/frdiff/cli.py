@@ -23,7 +23,7 @@ from frdiff.compare import Contender, Outcome, compare, draw_grid
 from frdiff.cost import CallCost, first_call_cost
 from frdiff.models import open_pipeline
 from frdiff.plan import Plan
-from frdiff.policy import Policy, UniformPolicy, load_policy
+from frdiff.policy import TARGET_SETS, Policy, UniformPolicy, load_policy
 from frdiff.run import apply
 from frdiff.sampling import SCHEDULERS, sample, set_scheduler
 
@@ -64,7 +64,7 @@ Tau = Annotated[float, typer.Option(help="Steepness of the mixing ramp.")]
 Mixing = Annotated[bool, typer.Option(help="Mix earlier scores in, as the paper does.")]
 Forecast = Annotated[int, typer.Option(help="0 copies features, 1 extrapolates, 2 quadratically.")]
 TargetOption = Annotated[
-    str, typer.Option("--targets", help='"paper", "residual", or wildcards with commas between.')
+    str, typer.Option("--targets", help='"paper", "residual", "all", or wildcards with commas.')
 ]
 Steps = Annotated[
     int | None, typer.Option(min=1, help="Steps of the run; default 25, or the policy's.")
@@ -166,7 +166,7 @@ def generate(
 @app.command()
 def inspect(
     subject: Annotated[str, typer.Argument(help="A model as in generate, or a policy file.")],
-    targets: TargetOption = "residual",
+    targets: TargetOption = "all",
     forecast: Forecast = 1,
     steps: Steps = None,
     as_json: AsJson = False,
@@ -289,7 +289,7 @@ def _policy(
 
 
 def _targets(text: str) -> str | list[str]:
-    return text if text in ("paper", "residual") else text.split(",")
+    return text if text in TARGET_SETS else text.split(",")
 
 
 def _num_steps(policy: Policy, steps: int | None) -> int:

@@ -24,7 +24,7 @@ __all__ = ["KeyframePolicy", "Policy", "UniformPolicy", "load_policy"]
 
 MAX_FORECAST = 2
 MAX_STEPS = 10_000
-TARGET_SETS = ("paper", "residual")
+TARGET_SETS = ("paper", "residual", "all")
 COORDINATES = ("step", "noise")
 FILE_VERSION = 1
 MAX_FILE_BYTES = 4_000_000
@@ -39,8 +39,9 @@ class Policy(ABC):
         forecast: 0 copies the last keyframe's feature, 1 extrapolates linearly from the last two,
             2 quadratically from the last three. Each order stores one feature more per target.
         targets: `"paper"`: U-Net `conv1` outputs and transformer residuals, DiT attention;
-            `"residual"`: whole residual branches, cheaper and closer; or shell wildcards over
-            module names, such as `["*.attn1", "*.ff"]`.
+            `"residual"`: whole residual branches, cheaper and closer; `"all"`: down- and
+            up-samplers of U-Nets too, cheapest and, with a linear forecast, as close; or shell
+            wildcards over module names, such as `["*.attn1", "*.ff"]`.
         coordinate: what forecasts extrapolate in: `"step"`, the step index, or `"noise"`, the
             logarithm of the noise level.
     """

@@ -8,7 +8,7 @@ from frdiff.adapters import find_targets
 INPUTS = {"shape": (4, 8, 8), "kwargs": {"class_labels": torch.tensor([3])}}
 
 
-@pytest.mark.parametrize("targets", ["paper", "residual"])
+@pytest.mark.parametrize("targets", ["paper", "residual", "all"])
 def test_contract(targets):
     check(make_dit, INPUTS, targets)
 

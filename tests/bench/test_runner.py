@@ -141,6 +141,7 @@ def test_methods_survive_their_files():
         all_methods(True)
     )
     assert FULL in quick_methods(False)
+    assert set(map(str, quick_methods(True))) < set(map(str, all_methods(True)))
 
 
 def test_prompts_are_spread_evenly():

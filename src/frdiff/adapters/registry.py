@@ -17,7 +17,7 @@ _ADAPTERS: dict[str, Adapter] = {}
 def register(*class_names: str) -> Callable[[Adapter], Adapter]:
     """A decorator that makes a function the adapter of denoiser classes, named by string.
 
-    The function takes a denoiser and a target set ("paper" or "residual") and returns targets.
+    The function takes a denoiser and one of `policy.TARGET_SETS` and returns targets.
     """
 
     def add(adapter: Adapter) -> Adapter:
@@ -37,7 +37,7 @@ def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
 
     Args:
         denoiser: the network called in the sampling loop.
-        targets: `"paper"`, `"residual"`, or shell wildcards over module names. Of matches within
+        targets: a set such as `"all"`, or shell wildcards over module names. Of matches within
             one another the outermost counts: the inner ones are not run on a reuse step.
 
     Raises:

@@ -103,11 +103,14 @@ def fewer_steps(scheduler: str, counts: tuple[int, ...]) -> list[Method]:
     return [Method(family, f"{count} steps", count, scheduler) for count in counts]
 
 
-def ours(interval: int, counts: tuple[int, ...], forecast: int = 1) -> list[Method]:
-    """Whole residuals, forecast, at several step counts."""
+def ours(
+    interval: int, counts: tuple[int, ...], forecast: int = 1, targets: str = "all"
+) -> list[Method]:
+    """Features forecast, scores never mixed, at several step counts."""
     order = ("copy", "linear", "quadratic")[forecast]
-    policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets="residual")
-    family = f"frdiff, {order}, interval {interval}"
+    policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets=targets)
+    narrower = "" if targets == "all" else f", targets {targets}"
+    family = f"frdiff, {order}, interval {interval}{narrower}"
     return [Method(family, f"{count} steps", count, policy=policy) for count in counts]
 
 
@@ -158,13 +161,14 @@ def peer_methods() -> list[Method]:
 
 
 def quick_methods(peers: bool) -> list[Method]:
-    """Enough for a picture in minutes."""
+    """Enough for a picture in minutes; `all_methods` has them too."""
     rows = [
         *fewer_steps("dpm++", (FULL_STEPS, 20, 16, 13, 11, 9, 8, 7, 6)),
-        *ours(2, (31, 25, 21, 17, 13)),
-        *ours(3, (31, 25, 19, 16)),
+        *ours(3, (31, 25, 22, 19, 16)),
+        *ours(2, (25, 21, 17, 13)),
+        *ours(4, (33, 29, 25)),
         *(paper("ddim", 50, interval) for interval in (2, 3, 5)),
-        *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (25, 12, 8))),
+        *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (12, 8))),
     ]
     return rows + (peer_methods() if peers else [])
 
@@ -172,26 +176,30 @@ def quick_methods(peers: bool) -> list[Method]:
 def all_methods(peers: bool) -> list[Method]:
     """Everything, the ablations of the paper's policy too."""
     rows = [
-        *fewer_steps("dpm++", (50, 30, FULL_STEPS, 20, 18, 16, 14, 13, 12, 11, 10, 9, 8, 7, 6)),
+        *fewer_steps("dpm++", (50, 35, FULL_STEPS, 20, 16, 13, 11, 10, 9, 8, 7, 6)),
         *(
             row
             for solver in ("unipc", "ddim", "euler")
-            for row in fewer_steps(solver, (50, 30, 25, 20, 16, 12, 10, 8, 6))
+            for row in fewer_steps(solver, (50, 25, 16, 12, 10, 8, 6))
         ),
-        *(row for order in (1, 2) for row in ours(2, (31, 29, 25, 21, 19, 17, 15, 13, 11), order)),
-        *(row for order in (1, 2) for row in ours(3, (37, 31, 28, 25, 22, 19, 16, 13), order)),
-        *ours(4, (41, 33, 29, 25, 21, 17)),
-        *ours(2, (25, 17, 13), 0),
-        *ours(3, (25, 19), 0),
+        *ours(2, (31, 25, 21, 17, 15, 13, 11)),
+        *ours(3, (37, 31, 28, 25, 22, 19, 16)),
+        *ours(4, (41, 33, 29, 25, 21)),
+        *ours(6, (49, 43, 37, 31)),
+        *(row for order in (0, 2) for row in ours(2, (25, 17), order)),
+        *(row for order in (0, 2) for row in ours(3, (31, 19), order)),
+        *ours(3, (31, 25, 19), targets="residual"),
     ]
     for interval in (2, 3, 4, 5):
         rows += [
             paper("ddim", 50, interval),
             paper("ddim", 50, interval, bias=0.3),
             paper("ddim", 50, interval, mixing=False),
-            paper("ddim", 50, interval, mixing=False, targets="residual"),
-            paper("ddim", 50, interval, targets="residual"),
-            paper("dpm++", FULL_STEPS, interval),
             jumps(interval),
+        ]
+    for interval in (2, 3):
+        rows += [
+            paper("ddim", 50, interval, mixing=False, targets="residual"),
+            paper("dpm++", FULL_STEPS, interval),
         ]
     return rows + (peer_methods() if peers else [])
