@@ -1,0 +1,135 @@
+"""`frdiff bench`, `report` and `analyze`: measurements, and the page that shows them."""
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from frdiff.cli.shared import (
+    AsJson,
+    Device,
+    Guidance,
+    Model,
+    Seed,
+    err,
+    open_model,
+    out,
+    print_json,
+    progress,
+)
+
+
+def bench(
+    model: Annotated[str, typer.Argument(help="A shipped model: emoji, emoji-dit or digits.")],
+    results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All settings and distribution metrics: hours.")
+    ] = False,
+    budget_minutes: Annotated[
+        float | None, typer.Option(help="Begin nothing new after so long.")
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=16, help="Pictures per setting.")] = 64,
+    samples: Annotated[int, typer.Option(min=64, help="With --all: for distributions.")] = 1000,
+    seed: Seed = 0,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; default: what looks best.")
+    ] = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Measure every method side by side; what is measured already is skipped."""
+    session = _extra("frdiff.bench.session")
+    budget = None if budget_minutes is None else 60 * budget_minutes
+    pipe = open_model(model, device)
+    with progress() as bar:
+        task = bar.add_task("", total=None)
+        left = session.bench_model(
+            model,
+            pipe,
+            results,
+            session.Extent(peers, everything, pictures, samples, seed, guidance, budget),
+            lambda line, done, total: bar.update(
+                task, description=escape(line), completed=done, total=total
+            ),
+        )
+    if as_json:
+        print_json({"results": str(results), "left": left})
+    else:
+        rest = f"; {left} settings left for the next run" if left else ""
+        out.print(f"results in {results}{rest}", soft_wrap=True, markup=False)
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of the result files.")],
+    output: Annotated[Path, typer.Option(help="Folder for the page and its figures.")] = Path(
+        "report"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Write one self-contained HTML page from the results of `frdiff bench`."""
+    pages = _extra("frdiff.bench.report")
+    with err.status("drawing figures"):
+        shown = pages.write_report(results, output)
+    for line in shown.errors:
+        err.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True, highlight=False)
+    page = output / "index.html"
+    if as_json:
+        print_json({"page": str(page), "settings": len(shown.fidelities), "errors": shown.errors})
+    else:
+        out.print(f"{page}: {len(shown.fidelities)} settings", soft_wrap=True, markup=False)
+
+
+def analyze(
+    model: Model,
+    prompts: Annotated[
+        list[str] | None, typer.Argument(help="What to draw; default: what the model has learnt.")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("results"),
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures, drawn in one batch.")] = 8,
+    steps: Annotated[int, typer.Option(min=4, help="Steps of the full run.")] = 25,
+    seed: Seed = 0,
+    guidance: Guidance = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Show why reuse works: how alike features stay, and what each target's reuse costs.
+
+    The pictures lie beside the results of `frdiff bench`, and `frdiff report` shows them.
+    """
+    analysis, drawing = _extra("frdiff.bench.analysis"), _extra("frdiff.bench.analysis_figures")
+    pipe = open_model(model, device)
+    with progress() as bar:
+        task = bar.add_task("", total=None)
+        found = analysis.analyze(
+            pipe,
+            analysis.prompts_for(model, prompts or (), pictures, seed),
+            steps=steps,
+            seed=seed,
+            guidance=analysis.guidance_for(model, guidance),
+            on_event=lambda line, done, total: bar.update(
+                task, description=escape(line), completed=done, total=total
+            ),
+        )
+    paths = drawing.draw_analysis(found, results, Path(model).name)
+    if as_json:
+        print_json(found.to_dict() | {"pictures": [str(path) for path in paths]})
+    else:
+        for path, finding in zip(paths, found.findings, strict=True):
+            out.print(f"{path}: {finding}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _extra(module: str) -> Any:
+    """A module that needs the `bench` extra.
+
+    Raises:
+        ValueError: a package of the extra is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"this command needs {error.name}: pip install 'frdiff[bench]'") from error

@@ -1,0 +1,175 @@
+"""`frdiff generate`: pictures with a policy, alone or side by side with the full pipeline."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from frdiff.cli.shared import (
+    MIB,
+    AsJson,
+    Device,
+    Forecast,
+    Guidance,
+    Model,
+    SchedulerName,
+    Seed,
+    Steps,
+    TargetOption,
+    err,
+    num_steps_of,
+    open_model,
+    out,
+    parsed_targets,
+    print_json,
+    progress,
+)
+from frdiff.compare import Contender, Outcome, compare, draw_grid
+from frdiff.policy import Policy, UniformPolicy, load_policy
+from frdiff.run import apply
+from frdiff.sampling import sample, set_scheduler
+
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="A policy file.")]
+Interval = Annotated[int, typer.Option(help="Keyframes every so many steps; larger is faster.")]
+Bias = Annotated[float, typer.Option(help="Where mixing turns from jumps to reuse, 0 to 1.")]
+Tau = Annotated[float, typer.Option(help="Steepness of the mixing ramp.")]
+Mixing = Annotated[bool, typer.Option(help="Mix earlier scores in, as the paper does.")]
+SchedulerOption = Annotated[
+    SchedulerName | None, typer.Option("--scheduler", help="Default: the model's own.")
+]
+
+
+def generate(
+    model: Model,
+    prompts: Annotated[list[str], typer.Argument(help="One picture each.")],
+    policy: PolicyFile = None,
+    interval: Interval = 2,
+    bias: Bias = 0.5,
+    tau: Tau = 30.0,
+    mixing: Mixing = True,
+    forecast: Forecast = 0,
+    targets: TargetOption = "paper",
+    steps: Steps = None,
+    scheduler: SchedulerOption = None,
+    guidance: Guidance = None,
+    seed: Seed = 0,
+    compare_: Annotated[
+        bool,
+        typer.Option("--compare", help="Draw in full and with fewer steps at the same cost, too."),
+    ] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="With --compare: the paper's policy beside it.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(help="With --compare: timing rounds.")] = 3,
+    converged: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --compare: steps that count as converged, as a reference."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the PNGs.")] = Path("outputs"),
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Draw pictures with a policy; with --compare, side by side with the full pipeline."""
+    chosen = _policy(policy, interval, bias, tau, mixing, forecast, targets)
+    num_steps = num_steps_of(chosen, steps)
+    if (paper or converged) and not compare_:
+        raise ValueError("--paper and --converged go with --compare")
+    pipe = open_model(model, device)
+    if scheduler is not None:
+        set_scheduler(pipe, scheduler.value)
+    output.mkdir(parents=True, exist_ok=True)
+    if not compare_:
+        with err.status("drawing"), apply(pipe, chosen) as run:
+            images = sample(pipe, prompts, steps=num_steps, seed=seed, guidance=guidance)
+            path = output / "pictures.png"
+            draw_grid([("", images)], prompts).save(path)
+            stats = dataclasses.asdict(run.stats) | {"macs_ratio": run.stats.macs_ratio}
+        print_json({"picture": str(path), **stats}) if as_json else out.print(
+            f"{run.stats}\n{path}", soft_wrap=True, markup=False
+        )
+        return
+
+    full = Contender("full", num_steps)
+    contenders = [full, Contender("frdiff", num_steps, chosen)]
+    with err.status("counting the cost"), apply(pipe, chosen) as run:
+        sample(pipe, prompts[:1], steps=num_steps, seed=seed, guidance=guidance)
+        ratio = run.stats.macs_ratio
+    if ratio is None:
+        raise ValueError("--compare needs MACs, which cannot be counted for this denoiser")
+    passes = max(1, round(ratio * num_steps))
+    contenders.append(Contender("fewer steps", passes))
+    if paper:
+        contenders.append(Contender("paper", num_steps, UniformPolicy(interval)))
+    with progress() as bar:
+        task = bar.add_task("drawing in turns", total=repeats * len(contenders))
+        outcomes = compare(
+            pipe,
+            contenders,
+            prompts,
+            seed=seed,
+            guidance=guidance,
+            repeats=repeats,
+            converged=converged,
+            on_call=lambda: bar.advance(task),
+        )
+    path = output / "side_by_side.png"
+    draw_grid([(_caption(outcome), outcome.images) for outcome in outcomes], prompts).save(path)
+    rows = [outcome.row() for outcome in outcomes]
+    (output / "table.json").write_text(
+        json.dumps(rows, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    if as_json:
+        print_json({"picture": str(path), "rows": rows})
+    else:
+        out.print(_comparison_table(outcomes, type(pipe.scheduler).__name__))
+        out.print(str(path), soft_wrap=True, markup=False)
+
+
+def _policy(
+    path: Path | None,
+    interval: int,
+    bias: float,
+    tau: float,
+    mixing: bool,
+    forecast: int,
+    targets: str,
+) -> Policy:
+    if path is not None:
+        return load_policy(path)
+    return UniformPolicy(interval, bias, tau, mixing, forecast, parsed_targets(targets))
+
+
+def _caption(outcome: Outcome) -> str:
+    lines = [outcome.name, f"{outcome.steps} steps, {outcome.seconds:.2f} s"]
+    quality = outcome.psnr if outcome.psnr_converged is None else outcome.psnr_converged
+    lines.append(f"{outcome.speedup:.2f}x, {quality:.1f} dB")
+    return "\n".join(lines)
+
+
+def _comparison_table(outcomes: list[Outcome], scheduler: str) -> Table:
+    title = f"{len(outcomes[0].images)} pictures, {scheduler}"
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    names = ["", "steps", "seconds", "speed-up", "MACs", "PSNR dB\nto full", "SSIM", "bank\nMiB"]
+    if outcomes[0].psnr_converged is not None:
+        names.append("PSNR dB to\nconverged")
+    for name in names:
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for outcome in outcomes:
+        bank = outcome.stats.bank_bytes_peak / MIB if outcome.stats else 0.0
+        last = outcome.psnr_converged
+        table.add_row(
+            outcome.name,
+            str(outcome.steps),
+            f"{outcome.seconds:.2f}",
+            f"{outcome.speedup:.2f}x",
+            f"{outcome.macs_ratio or 0:.2f}",
+            f"{outcome.psnr:.1f}",
+            f"{outcome.ssim:.3f}",
+            f"{bank:.1f}",
+            *([] if last is None else [f"{last:.1f}"]),
+        )
+    return table

@@ -1,0 +1,64 @@
+"""Results made up by hand, for tests of what is concluded from them."""
+
+from frdiff.bench.methods import Method
+from frdiff.bench.results import About, Distribution, Fidelity
+
+ABOUT = About(hardware="made up", dtype="float32", versions={"frdiff": "0"})
+
+
+def record(family, setting, steps=50):
+    return {
+        "model": "toy",
+        "family": family,
+        "setting": setting,
+        "steps": steps,
+        "scheduler": "ddim",
+        "method": Method(family, setting, steps, "ddim").config,
+        "policy_hash": None,
+        "setup": {
+            "pictures": 2,
+            "seed": 0,
+            "batch": 2,
+            "guidance": None,
+            "full_steps": 25,
+            "converged_steps": 100,
+        },
+        "about": ABOUT,
+    }
+
+
+def fidelity(family, setting, macs, psnr, seconds=None, jumps=0):
+    """A result of median `psnr` dB, `macs` of 100 and as many seconds of 100, or `seconds`."""
+    seconds = macs if seconds is None else seconds
+    return Fidelity(
+        **record(family, setting),
+        psnr_converged=[psnr, psnr],
+        ssim_converged=[0.5, 0.5],
+        psnr_full=[psnr, psnr],
+        ssim_full=[0.5, 0.5],
+        lpips_converged=None,
+        seconds=[float(seconds)] * 3,
+        seconds_full=[100.0] * 3,
+        macs=macs,
+        macs_full=100,
+        nfe=50,
+        reuse_steps=0,
+        jumps=jumps,
+        peak_bytes=0,
+        bank_bytes=0,
+    )
+
+
+def distribution(family, setting, point, frechet):
+    return Distribution(
+        **record(family, setting),
+        point=point,
+        samples=1000,
+        frechet_training=frechet,
+        kernel_training=0.0,
+        precision=1.0,
+        recall=1.0,
+        frechet_full=frechet,
+        kernel_full=0.0,
+        accuracy=None,
+    )

@@ -1,0 +1,75 @@
+import pytest
+
+import frdiff
+import frdiff.bench.distributions as distributions
+from frdiff.bench.distributions import distribution_tasks, measure_distribution
+from frdiff.bench.embedder import load_embedder
+from frdiff.bench.measure import Setup
+from frdiff.bench.methods import FULL, Method
+from frdiff.bench.results import read_results
+from frdiff.bench.runner import Bench
+from made_results import fidelity
+
+SETTINGS = Method("fewer steps, DDIM", "4 steps", 4, "ddim")
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributions, "FULL", Method(FULL.family, "10 steps", 10))
+    setup = Setup(("any digit",) * 96, batch=32)
+    return Bench("digits", frdiff.load_model("digits"), setup, tmp_path)
+
+
+def test_the_best_of_each_group_at_each_speed_up():
+    results = [
+        fidelity("fewer steps, DPM-Solver++", "12 steps", 50, 40.0),
+        fidelity("fewer steps, UniPC", "12 steps", 50, 41.0),
+        fidelity("frdiff, linear, interval 3", "25 steps", 45, 45.0),
+        fidelity("frdiff, linear, interval 2", "25 steps", 60, 47.0),
+        fidelity("paper, DDIM 50", "interval 2", 90, 35.0),
+    ]
+    tasks = [(point, method.family) for point, method in distribution_tasks(results)]
+    assert tasks == [
+        ("full", FULL.family),
+        ("full, seeds B", FULL.family),
+        ("full, seeds C", FULL.family),
+        ("1.5x", "fewer steps, UniPC"),
+        ("1.5x", "frdiff, linear, interval 2"),
+        ("2x", "fewer steps, UniPC"),
+        ("2x", "frdiff, linear, interval 3"),
+        ("claim", "paper, DDIM 50"),
+    ]
+
+
+@pytest.mark.slow
+def test_a_worse_method_is_farther_from_the_full_run(bench):
+    embedder = load_embedder("digits")
+    full = distributions.FULL
+    measure_distribution(bench, embedder, "full", full)
+    measure_distribution(bench, embedder, "2x", SETTINGS)
+    rows = {row.point: row for row in read_results(bench.folder.glob("*.json")).distributions}
+    assert rows["full"].samples == 96 and rows["full"].accuracy is None
+    assert rows["2x"].frechet_full > rows["full"].frechet_full > 0
+    assert 0 < rows["full"].precision <= 1 and 0 < rows["full"].recall <= 1
+
+
+@pytest.mark.slow
+def test_a_killed_drawing_keeps_its_batches(bench, monkeypatch):
+    embedder = load_embedder("digits")
+    real, drawn = distributions.sample, []
+
+    def killed(source, prompts, **options):
+        drawn.append((options["steps"], options["seed"]))
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        return real(source, prompts, **options)
+
+    monkeypatch.setattr(distributions, "sample", killed)
+    with pytest.raises(KeyboardInterrupt):
+        measure_distribution(bench, embedder, "2x", SETTINGS)
+    assert not list(bench.folder.glob("*.json"))
+    measure_distribution(bench, embedder, "2x", SETTINGS)
+    kept = drawn[:2]
+    assert len(drawn) == 3 + 1 + 3 and not set(kept) & set(drawn[3:])
+    measure_distribution(bench, embedder, "2x", SETTINGS)
+    assert len(drawn) == 7

@@ -1,0 +1,108 @@
+"""The page as a browser shows it. Needs Debian's chromium and chromium-driver."""
+
+import shutil
+
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from frdiff.bench.report import write_report
+from frdiff.bench.results import Absence, absence_path, result_path, write_result
+from made_results import distribution, fidelity
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (shutil.which("chromium") and shutil.which("chromedriver")),
+        reason="no chromium and chromedriver here: apt install chromium chromium-driver",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    results = [
+        fidelity("fewer steps, DPM-Solver++", "25 steps", 100, 50.0),
+        fidelity("fewer steps, DPM-Solver++", "12 steps", 48, 44.0),
+        fidelity("fewer steps, DPM-Solver++", "8 steps", 32, 41.0),
+        fidelity("frdiff, linear, interval 3", "25 steps", 40, 46.0),
+        fidelity("frdiff, linear, interval 3", "19 steps", 30, 43.0),
+        fidelity("paper, DDIM 50", "interval 2", 90, 39.0),
+    ]
+    for result in results:
+        definition = {"method": result.method, "setup": result.setup}
+        path = result_path(folder, result.model, "fidelity", definition)
+        write_result(path, result)
+        Image.new("RGB", (96, 16), "teal").save(path.with_suffix(".png"))
+    loss = distribution("paper, DDIM 50", "interval 2", "2x", 1.5)
+    write_result(folder / "toy--distribution.json", loss)
+    # A name that would break a page which does not escape.
+    absence = Absence(model="toy", family="<script>throw 1</script>", reason="not installed")
+    write_result(absence_path(folder, "toy", "peer"), absence)
+    (folder / "broken.json").write_text("{")
+    Image.new("RGB", (20, 20)).save(folder / "analysis-toy-price.png")
+    write_report(folder, folder / "page")
+    return folder / "page/index.html"
+
+
+@pytest.fixture(scope="module")
+def browser(page):
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1600"):
+        options.add_argument(argument)
+    options.binary_location = shutil.which("chromium")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    with webdriver.Chrome(options, service) as driver:
+        driver.get(page.as_uri())
+        yield driver
+
+
+def settings(browser):
+    rows = browser.find_elements(By.CSS_SELECTOR, "table.settings tbody tr")
+    return [row.text for row in rows if row.is_displayed()]
+
+
+def test_no_errors_and_every_picture_loads(browser):
+    assert browser.get_log("browser") == []
+    widths = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
+    assert len(widths) >= 6 and min(widths) > 0
+
+
+def test_it_says_what_is_missing(browser):
+    text = browser.find_element(By.TAG_NAME, "body").text
+    assert "<script>throw 1</script>: not installed" in text
+    assert "Left out:" in text and "broken.json" in text
+
+
+def test_a_click_sorts_and_another_turns_round(browser):
+    (head,) = (
+        head
+        for head in browser.find_elements(By.CSS_SELECTOR, "table.settings th[data-sort]")
+        if head.text.startswith("PSNR dB")
+    )
+    quality = head.get_property("cellIndex")
+
+    def column():
+        cells = browser.find_elements(
+            By.CSS_SELECTOR, f"table.settings td:nth-child({quality + 1})"
+        )
+        return [float(cell.text) for cell in cells]
+
+    measured = sorted(column())
+    head.click()
+    assert column() == measured[::-1] and head.get_attribute("aria-sort") == "descending"
+    head.click()
+    assert column() == measured and head.get_attribute("aria-sort") == "ascending"
+
+
+def test_typing_filters(browser):
+    field = browser.find_element(By.CSS_SELECTOR, "input.filter")
+    everything = settings(browser)
+    field.send_keys("frdiff 19")
+    assert len(everything) == 6 and len(settings(browser)) == 1
+    field.clear()
+    field.send_keys(" ")
+    assert settings(browser) == everything
