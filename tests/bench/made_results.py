@@ -32,6 +32,7 @@ def fidelity(family, setting, macs, psnr, seconds=None, jumps=0):
     seconds = macs if seconds is None else seconds
     return Fidelity(
         **record(family, setting),
+        agreement=90.0,
         psnr_converged=[psnr, psnr],
         ssim_converged=[0.5, 0.5],
         psnr_full=[psnr, psnr],

@@ -1,4 +1,6 @@
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def snapshot(folder):
 
 
 def test_counted_macs_are_those_of_the_policy(bench, methods):
-    drawing = draw(bench.pipe, methods[1], bench.setup)
+    (drawing,) = draw(bench.pipe, [methods[1]], bench.setup)
     set_scheduler(bench.pipe, "dpm++")
     with apply(bench.pipe, methods[1].policy) as run:
         sample(bench.pipe, ["1", "2"], steps=12, guidance=2.0)
@@ -50,10 +52,19 @@ def test_counted_macs_are_those_of_the_policy(bench, methods):
 
 
 def test_pictures_are_those_of_the_pipeline_alone(bench, methods):
-    drawing = draw(bench.pipe, methods[0], bench.setup)
+    drawings = draw(bench.pipe, methods, bench.setup)
     set_scheduler(bench.pipe, "dpm++")
-    first = sample(bench.pipe, ["1", "2"], steps=10, guidance=2.0)
-    assert np.array_equal(drawing.images[:2], first)
+    for method, drawing in zip(methods[:2], drawings, strict=False):
+        with apply(bench.pipe, method.policy) if method.policy else nullcontext():
+            first = sample(bench.pipe, ["1", "2"], steps=method.steps, guidance=2.0)
+        assert np.array_equal(drawing.images[:2], first)
+
+
+def test_methods_drawn_together_share_their_full_runs(bench, methods):
+    drawings = draw(bench.pipe, methods, replace(bench.setup, timed=5))
+    assert {drawing.seconds_full for drawing in drawings} == {drawings[0].seconds_full}
+    # Two batches, of which the first is not timed.
+    assert all(len(drawing.seconds) == len(drawing.seconds_full) == 1 for drawing in drawings)
 
 
 def test_the_full_run_is_the_measure(bench, methods):
@@ -76,10 +87,10 @@ def test_what_is_finished_is_skipped(bench, methods):
 def test_a_killed_run_loses_only_what_it_was_at(bench, methods, monkeypatch):
     real = runner.draw
 
-    def killed(pipe, method, setup):
-        if method.policy is not None:
+    def killed(pipe, group, setup):
+        if any(method.policy for method in group):
             raise KeyboardInterrupt
-        return real(pipe, method, setup)
+        return real(pipe, group, setup)
 
     monkeypatch.setattr(runner, "draw", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -103,6 +114,26 @@ def test_a_corrupt_file_costs_its_own_result_only(bench, methods, tmp_path):
     assert victim.name in (tmp_path / "page/index.html").read_text()
     measure_all(bench, methods)
     assert read_result(victim).family == "paper, DDIM 12"
+
+
+def test_a_peer_that_fails_is_listed_and_costs_the_others_nothing(bench, methods):
+    broken = Method("FirstBlockCache", "no such option", 10, peer="firstblock", options=(("x", 1),))
+    assert measure_all(bench, [broken, *methods]) == 0
+    results = read_results(bench.folder.glob("*.json"))
+    assert len(results.fidelities) == 4
+    assert [row.family for row in results.absences] == ["FirstBlockCache"]
+    assert results.absences[0].reason.startswith("failed: TypeError")
+
+
+def test_families_are_drawn_together_four_at_a_time():
+    methods = [Method(family, str(i), 10) for i in range(6) for family in ("a", "b")]
+    groups = [[row.family + row.setting for row in group] for group in runner._groups(methods)]
+    assert groups == [
+        ["a0", "a1", "a2", "a3"],
+        ["a4", "a5"],
+        ["b0", "b1", "b2", "b3"],
+        ["b4", "b5"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One method on one model: what it draws, what it costs, and how long it takes.
+"""Methods on one model: what they draw, what they cost, and how long they take.
 
 Each batch of pictures is drawn once. The first one is also counted: MACs by the operations that
 run, whoever's method it is, and bytes of the tensors alive at a time. The others are timed, in
@@ -74,7 +74,7 @@ class Drawing:
         cost: of one batch.
         stats: of a policy's run on one batch; None for other methods.
         seconds: of each timed batch, whole pipeline calls.
-        seconds_full: of the full run on the same batches, just before or after.
+        seconds_full: of the full run on the same batches, a few turns before or after.
     """
 
     images: np.ndarray
@@ -84,38 +84,37 @@ class Drawing:
     seconds_full: tuple[float, ...]
 
 
-def draw(pipe: DiffusionPipeline, method: Method, setup: Setup) -> Drawing:
-    """All pictures of a setup by one method."""
-
-    def images_of(source: Any, chosen: Method, number: int) -> tuple[np.ndarray, float]:
-        seed, prompts = setup.batches()[number]
-        began = time.perf_counter()
-        images = sample(source, prompts, steps=chosen.steps, seed=seed, guidance=setup.guidance)
-        return images, time.perf_counter() - began
-
-    def timed_full(number: int) -> float:
-        with FULL.attached(pipe):
-            return images_of(pipe, FULL, number)[1]
-
-    images: list[np.ndarray] = []
-    own, full = [], []
-    for number in range(len(setup.batches())):
+def draw(pipe: DiffusionPipeline, methods: Sequence[Method], setup: Setup) -> list[Drawing]:
+    """All pictures of a setup by each method; methods drawn together share their full runs."""
+    images: list[list[np.ndarray]] = [[] for _ in methods]
+    seconds: list[list[float]] = [[] for _ in methods]
+    costs: list[tuple[Cost, Stats | None]] = []
+    full: list[float] = []
+    for number, (seed, prompts) in enumerate(setup.batches()):
         in_turns = 1 <= number <= setup.timed
-        # Each goes first half of the time: whoever follows finds another machine.
-        before = timed_full(number) if in_turns and number % 2 else None
-        with method.attached(pipe) as (source, run):
-            if number == 0:
-                with _Counting(pipe) as counting:
-                    drawn, _ = images_of(source, method, number)
-                cost = counting.cost()
-                stats = run.stats if run else None
-            else:
-                drawn, seconds = images_of(source, method, number)
-        if in_turns:
-            own.append(seconds)
-            full.append(before if before is not None else timed_full(number))
-        images.append(drawn)
-    return Drawing(np.concatenate(images), cost, stats, tuple(own), tuple(full))
+        turns = list(enumerate(methods)) + ([(None, FULL)] if in_turns else [])
+        # Everyone goes first once in a while: whoever follows finds another machine.
+        first = number % len(turns)
+        for index, method in turns[first:] + turns[:first]:
+            with method.attached(pipe) as (source, run), ExitStack() as stack:
+                counting = None if number else stack.enter_context(_Counting(pipe))
+                began = time.perf_counter()
+                drawn = sample(
+                    source, prompts, steps=method.steps, seed=seed, guidance=setup.guidance
+                )
+                took = time.perf_counter() - began
+                if counting is not None:
+                    costs.append((counting.cost(), run.stats if run else None))
+            if index is None:
+                full.append(took)
+                continue
+            images[index].append(drawn)
+            if in_turns:
+                seconds[index].append(took)
+    return [
+        Drawing(np.concatenate(drawn), *cost, tuple(own), tuple(full))
+        for drawn, cost, own in zip(images, costs, seconds, strict=True)
+    ]
 
 
 class _Counting:

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 __all__ = [
+    "MAX_TEXT",
     "About",
     "Absence",
     "Distribution",
@@ -35,7 +36,9 @@ __all__ = [
 MAX_FILE_BYTES = 4_000_000
 PACKAGES = ("frdiff", "torch", "diffusers", "transformers", "torchmetrics")
 
-Text = Annotated[str, Field(max_length=500)]
+MAX_TEXT = 500
+
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -88,6 +91,7 @@ class Fidelity(Record):
     """Likeness to the converged solution and to the full run, and cost.
 
     Attributes:
+        agreement: median PSNR in dB of two solvers' converged solutions: the floor of all errors.
         psnr_converged, ssim_converged: per picture, against the converged solution; PSNR in dB.
         psnr_full, ssim_full: per picture, against the full run.
         lpips_converged: per picture; None where LPIPS is not installed.
@@ -100,6 +104,7 @@ class Fidelity(Record):
     """
 
     kind: Literal["fidelity"] = "fidelity"
+    agreement: float
     psnr_converged: Samples
     ssim_converged: Samples
     psnr_full: Samples

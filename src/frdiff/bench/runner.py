@@ -6,7 +6,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from frdiff.bench.methods import FULL, Method
 from frdiff.bench.metrics import capped_psnr, lpips
 from frdiff.bench.peers import peer_absence
 from frdiff.bench.results import (
+    MAX_TEXT,
     Absence,
     Fidelity,
     about_here,
@@ -37,6 +38,7 @@ OnEvent = Callable[[str, int, int | None], None]
 CONVERGED_STEPS = 100
 AGREEMENT_DB = 45.0
 STRIP_PICTURES = 6
+GROUP = 4
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Bench:
     def definition(self, method: Method, **more: Any) -> dict[str, Any]:
         """Everything that defines a measurement, for the name of its file."""
         return {"method": method.config, "setup": self.described_setup(), **more}
+
+    def path(self, method: Method) -> Path:
+        """The file of a method's fidelity."""
+        return result_path(self.folder, self.model, "fidelity", self.definition(method))
 
     def described_setup(self) -> dict[str, Any]:
         """The setup as files hold it."""
@@ -96,93 +102,123 @@ def choose_prompts(captions: Sequence[str], count: int, seed: int) -> tuple[str,
     return tuple(pool[i % len(pool)] for i in range(count))
 
 
+@dataclass(frozen=True)
+class _References:
+    """What all methods of a bench are measured against.
+
+    Attributes:
+        truth: pictures of the converged solution.
+        full: pictures of the full run.
+        macs_full: of one batch of the full run, denoisers only.
+        agreement: median PSNR in dB of two solvers' converged solutions.
+    """
+
+    truth: np.ndarray
+    full: np.ndarray
+    macs_full: int
+    agreement: float
+
+
 def measure_all(bench: Bench, methods: Sequence[Method], budget: float | None = None) -> int:
     """Measure every method that has no result yet; returns how many are left unmeasured.
 
     Args:
-        methods: in the order in which they are measured.
-        budget: seconds after which no further method begins; None for no limit.
+        methods: in the order in which their families are measured; the full run is added.
+        budget: seconds after which nothing further begins; None for no limit.
 
     Raises:
         ValueError: the converged solution has not converged.
     """
     began = time.monotonic()
     bench.on_event("the converged solution", 0, None)
-    truth, full = _references(bench)
-    full_macs: int | None = None
+    references = _references(bench)
+    everything = list(dict.fromkeys([FULL, *methods]))
+    pending = [method for method in everything if not _finished(bench.path(method))]
+    done = len(everything) - len(pending)
     left = 0
-    # The full run first: its MACs are what all others are a share of.
-    ordered = [FULL, *(method for method in methods if method != FULL)]
-    for number, method in enumerate(ordered):
-        path = result_path(bench.folder, bench.model, "fidelity", bench.definition(method))
-        done = _finished(path)
-        if done is not None:
-            full_macs = full_macs or done.macs_full
-        elif budget is not None and time.monotonic() - began > budget:
-            left += 1
-        elif reason := method.peer and peer_absence(method.peer, bench.pipe):
-            absence = Absence(model=bench.model, family=method.family, reason=reason)
-            write_result(absence_path(bench.folder, bench.model, method.family), absence)
+    for group in _groups(pending):
+        family, peer = group[0].family, group[0].peer
+        bench.on_event(
+            f"{family}, {'; '.join(row.setting for row in group)}", done, len(everything)
+        )
+        done += len(group)
+        if budget is not None and time.monotonic() - began > budget:
+            left += len(group)
+        elif reason := peer and peer_absence(peer, bench.pipe):
+            _write_absence(bench, family, reason)
         else:
-            bench.on_event(f"{method.family}, {method.setting}", number, len(ordered))
-            full_macs = _measure(bench, method, path, truth, full, full_macs)
+            try:
+                _measure(bench, group, references)
+            except Exception as error:
+                if peer is None:
+                    raise
+                # Whatever foreign code may raise must not cost the hours of the others.
+                _write_absence(bench, family, f"failed: {type(error).__name__}: {error}")
     return left
 
 
-def _finished(path: Path) -> Fidelity | None:
-    """The result in `path`; None if there is none that can be read: it is measured again."""
-    if not path.exists():
-        return None
+def _groups(methods: Sequence[Method]) -> list[list[Method]]:
+    """The methods by family, at most `GROUP` together: a killed bench loses one group's work."""
+    families: dict[str, list[Method]] = {}
+    for method in methods:
+        families.setdefault(method.family, []).append(method)
+    return [
+        family[start : start + GROUP]
+        for family in families.values()
+        for start in range(0, len(family), GROUP)
+    ]
+
+
+def _write_absence(bench: Bench, family: str, reason: str) -> None:
+    absence = Absence(model=bench.model, family=family, reason=reason[:MAX_TEXT])
+    write_result(absence_path(bench.folder, bench.model, family), absence)
+
+
+def _finished(path: Path) -> bool:
+    """Whether `path` holds a result that can be read; what cannot is measured again."""
     try:
-        result = read_result(path)
-    except ValueError:
-        return None
-    return result if isinstance(result, Fidelity) else None
+        return isinstance(read_result(path), Fidelity)
+    except (OSError, ValueError):
+        return False
 
 
-def _measure(
-    bench: Bench,
-    method: Method,
-    path: Path,
-    truth: np.ndarray,
-    full: np.ndarray,
-    full_macs: int | None,
-) -> int:
-    """Measure and write one method; returns the MACs of the full run."""
-    drawing = draw(bench.pipe, method, bench.setup)
-    macs_full = drawing.cost.macs if full_macs is None else full_macs
-    stats = drawing.stats
-    result = Fidelity(
-        **bench.record(method),
-        psnr_converged=capped_psnr(truth, drawing.images),
-        ssim_converged=ssim(truth, drawing.images),
-        psnr_full=capped_psnr(full, drawing.images),
-        ssim_full=ssim(full, drawing.images),
-        lpips_converged=lpips(truth, drawing.images),
-        seconds=list(drawing.seconds),
-        seconds_full=list(drawing.seconds_full),
-        macs=drawing.cost.macs,
-        macs_full=macs_full,
-        nfe=stats.keyframes + stats.reuse_steps if stats else method.steps,
-        reuse_steps=stats.reuse_steps if stats else 0,
-        jumps=stats.jumps if stats else 0,
-        peak_bytes=drawing.cost.peak_bytes,
-        bank_bytes=stats.bank_bytes_peak if stats else 0,
-    )
-    write_result(path, result)
-    tiles = (np.concatenate(drawing.images[:STRIP_PICTURES], axis=1) * 255).round()
-    Image.fromarray(np.squeeze(tiles.astype(np.uint8))).save(path.with_suffix(".png"))
-    return macs_full
+def _measure(bench: Bench, group: Sequence[Method], references: _References) -> None:
+    """Measure and write methods that are drawn in turns."""
+    for method, drawing in zip(group, draw(bench.pipe, group, bench.setup), strict=True):
+        stats = drawing.stats
+        result = Fidelity(
+            **bench.record(method),
+            agreement=references.agreement,
+            psnr_converged=capped_psnr(references.truth, drawing.images),
+            ssim_converged=ssim(references.truth, drawing.images),
+            psnr_full=capped_psnr(references.full, drawing.images),
+            ssim_full=ssim(references.full, drawing.images),
+            lpips_converged=lpips(references.truth, drawing.images),
+            seconds=list(drawing.seconds),
+            seconds_full=list(drawing.seconds_full),
+            macs=drawing.cost.macs,
+            macs_full=references.macs_full,
+            nfe=stats.keyframes + stats.reuse_steps if stats else method.steps,
+            reuse_steps=stats.reuse_steps if stats else 0,
+            jumps=stats.jumps if stats else 0,
+            peak_bytes=drawing.cost.peak_bytes,
+            bank_bytes=stats.bank_bytes_peak if stats else 0,
+        )
+        path = bench.path(method)
+        write_result(path, result)
+        tiles = (np.concatenate(drawing.images[:STRIP_PICTURES], axis=1) * 255).round()
+        Image.fromarray(np.squeeze(tiles.astype(np.uint8))).save(path.with_suffix(".png"))
 
 
-def _references(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
+def _references(bench: Bench) -> _References:
     """The converged solution and the full run, drawn once and kept in the results' folder."""
     description = json.dumps(bench.described_setup(), sort_keys=True)
     digest = hashlib.sha256((bench.model + description).encode()).hexdigest()[:12]
     path = bench.folder / "references" / f"{bench.model}-{digest}.npz"
     if path.exists():
         with np.load(path, allow_pickle=False) as kept:
-            return kept["truth"], kept["full"]
+            macs_full, agreement = int(kept["macs_full"]), float(kept["agreement"])
+            return _References(kept["truth"], kept["full"], macs_full, agreement)
     truth = _draw_untouched(bench, "dpm++", CONVERGED_STEPS)
     check = _draw_untouched(bench, "unipc", CONVERGED_STEPS)
     agreement = statistics.median(capped_psnr(truth, check))
@@ -191,12 +227,13 @@ def _references(bench: Bench) -> tuple[np.ndarray, np.ndarray]:
             f"{bench.model} has not converged at {CONVERGED_STEPS} steps: DPM-Solver++ and UniPC "
             f"agree to {agreement:.1f} dB only, {AGREEMENT_DB:.0f} are needed to measure against it"
         )
-    full = _draw_untouched(bench, FULL.scheduler, FULL.steps)
+    (full,) = draw(bench.pipe, [FULL], replace(bench.setup, timed=0))
+    found = _References(truth, full.images, full.cost.macs, agreement)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, truth=truth, full=full, agreement=agreement)
+    np.savez(temporary, **vars(found))
     temporary.replace(path)
-    return truth, full
+    return found
 
 
 def _draw_untouched(bench: Bench, scheduler: str, steps: int) -> np.ndarray:
