@@ -129,33 +129,36 @@ def jumps(interval: int) -> Method:
     return Method("jumps only, DDIM 50", f"interval {interval}", 50, "ddim", policy)
 
 
-def peer(name: str, family: str, setting: str, **options: Any) -> Method:
-    """A peer on the full run's steps."""
-    return Method(family, setting, FULL_STEPS, peer=name, options=tuple(sorted(options.items())))
+def peer(name: str, family: str, setting: str, steps: int = FULL_STEPS, **options: Any) -> Method:
+    """A peer, on the full run's steps unless told otherwise."""
+    if steps != FULL_STEPS:
+        setting = f"{steps} steps, {setting}"
+    return Method(family, setting, steps, peer=name, options=tuple(sorted(options.items())))
 
 
 def peer_methods() -> list[Method]:
-    """Every peer, four or more settings each."""
+    """Every peer, four or more settings each; with more steps too where that may be worth it."""
     rows = []
-    for interval in (2, 3, 4, 5):
+    for interval, steps in ((2, 25), (3, 25), (4, 25), (5, 25), (3, 37), (4, 49)):
         every = f"interval {interval}"
         rows += [
-            peer("deepcache", "DeepCache", every, interval=interval),
-            peer("smoothcache", "SmoothCache", every, interval=interval),
-            peer("taylorseer", "TaylorSeer (diffusers)", every, interval=interval),
+            peer("deepcache", "DeepCache", every, steps, interval=interval),
+            peer("taylorseer", "TaylorSeer (diffusers)", every, steps, interval=interval),
         ]
+        if steps == FULL_STEPS:
+            rows.append(peer("smoothcache", "SmoothCache", every, interval=interval))
     for ratio in (0.25, 0.5, 0.6, 0.75):
         rows.append(peer("tomesd", "tomesd", f"ratio {ratio}", ratio=ratio))
     for gate, interval in ((15, 1), (10, 1), (10, 5), (5, 5), (5, 2)):
         setting = f"gate {gate}, interval {interval}"
         rows.append(peer("tgate", "T-GATE", setting, gate_step=gate, sp_interval=interval))
-    for threshold in (0.08, 0.12, 0.2, 0.35, 0.6):
-        setting = f"threshold {threshold}"
+    for threshold, steps in ((0.08, 25), (0.12, 25), (0.2, 25), (0.35, 25), (0.12, 37), (0.2, 37)):
+        said = f"threshold {threshold}"
+        for family, taylor in (("cache-dit", False), ("cache-dit, TaylorSeer", True)):
+            rows.append(peer("dbcache", family, said, steps, threshold=threshold, taylor=taylor))
         rows += [
-            peer("dbcache", "cache-dit", setting, threshold=threshold, taylor=False),
-            peer("dbcache", "cache-dit, TaylorSeer", setting, threshold=threshold, taylor=True),
-            peer("firstblock", "FirstBlockCache (diffusers)", setting, threshold=threshold),
-            peer("magcache", "MagCache (diffusers)", setting, threshold=threshold),
+            peer("firstblock", "FirstBlockCache (diffusers)", said, steps, threshold=threshold),
+            peer("magcache", "MagCache (diffusers)", said, steps, threshold=threshold),
         ]
     return rows
 
