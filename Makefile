@@ -33,7 +33,7 @@ bench: $(READY)  ## All methods side by side on the three models, and the page (
 bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes where it was.
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,peers]"
 	for model in digits emoji-dit emoji; do $(BIN)/frdiff bench $$model --peers --all --results bench/results || exit 1; done
-	$(BIN)/frdiff report bench/results --output outputs/report
+	$(BIN)/frdiff report bench/results --output docs/bench
 
 models: $(READY)  ## Train the shipped models again (about 4 hours on 2 cores).
 	$(BIN)/python -m training.train_emoji

@@ -1,9 +1,11 @@
 import pytest
+import torch
 
 import frdiff
 import frdiff.bench.distributions as distributions
 from frdiff.bench.distributions import distribution_tasks, measure_distribution
 from frdiff.bench.embedder import load_embedder
+from frdiff.bench.inception import Inception, load_inception
 from frdiff.bench.measure import Setup
 from frdiff.bench.methods import FULL, Method
 from frdiff.bench.results import read_results
@@ -51,6 +53,29 @@ def test_a_worse_method_is_farther_from_the_full_run(bench):
     assert rows["full"].samples == 96 and rows["full"].accuracy is None
     assert rows["2x"].frechet_full > rows["full"].frechet_full > 0
     assert 0 < rows["full"].precision <= 1 and 0 < rows["full"].recall <= 1
+
+
+@pytest.mark.slow
+def test_a_second_network_looks_at_the_same_pictures(bench):
+    class Shrink(torch.nn.Module):
+        def forward(self, pictures):
+            assert pictures.dtype == torch.uint8 and pictures.shape[1] == 3
+            return torch.nn.functional.avg_pool2d(pictures.float(), 4).flatten(1)
+
+    inception = Inception("shrunk pictures 1.0", Shrink())
+    measure_distribution(bench, load_embedder("digits"), "2x", SETTINGS, inception)
+    measure_distribution(bench, load_embedder("digits"), "2x", SETTINGS)
+    alone, both = sorted(
+        read_results(bench.folder.glob("*.json")).distributions, key=lambda row: bool(row.inception)
+    )
+    assert (alone.inception, alone.frechet_inception) == (None, None)
+    assert both.inception == "shrunk pictures 1.0" and both.frechet_inception > 0
+    assert both.frechet_full == alone.frechet_full
+
+
+def test_inception_says_what_it_needs():
+    with pytest.raises(ValueError, match=r"torch-fidelity.*frdiff\[online\]"):
+        load_inception()
 
 
 @pytest.mark.slow

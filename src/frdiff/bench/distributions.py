@@ -5,13 +5,14 @@ itself too. Only what lies beyond that spread is a loss.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from frdiff.bench.embedder import ShippedEmbedder
+from frdiff.bench.inception import Inception
 from frdiff.bench.methods import FULL, Method
 from frdiff.bench.metrics import frechet_distance, kernel_distance, precision_recall
 from frdiff.bench.results import Distribution, Fidelity, result_path, write_result
@@ -45,22 +46,36 @@ def distribution_tasks(results: Sequence[Fidelity]) -> list[tuple[str, Method]]:
 
 
 def measure_distribution(
-    bench: Bench, embedder: ShippedEmbedder, point: str, method: Method
+    bench: Bench,
+    embedder: ShippedEmbedder,
+    point: str,
+    method: Method,
+    inception: Inception | None = None,
 ) -> None:
     """Draw one picture per prompt of the bench's setup and write the metrics; skip what is done.
 
     Args:
         bench: its setup has the prompts of all samples, 1,000 or more.
         point: a name in `distribution_tasks`; the full run's say which seeds to draw from.
+        inception: a second network to look through.
     """
-    path = result_path(
-        bench.folder, bench.model, "distribution", bench.definition(method, point=point)
-    )
+    more = {} if inception is None else {"inception": inception.name}
+    definition = bench.definition(method, point=point, **more)
+    path = result_path(bench.folder, bench.model, "distribution", definition)
     if path.exists():
         return
-    drawn = _features(bench, embedder, method, SEED_SETS.get(point, SEED_SETS["full"]))
+
+    def look(images: np.ndarray) -> dict[str, np.ndarray]:
+        seen = {"own": embedder.features(images)}
+        return seen if inception is None else seen | {"inception": inception.features(images)}
+
+    def features(chosen: Method, seed: int) -> dict[str, np.ndarray]:
+        return _features(bench, chosen, seed, more, look)
+
+    seen = features(method, SEED_SETS.get(point, SEED_SETS["full"]))
     other = "full" if point == "full, seeds B" else "full, seeds B"
-    full = _features(bench, embedder, FULL, SEED_SETS[other])
+    seen_full = features(FULL, SEED_SETS[other])
+    drawn, full = seen["own"], seen_full["own"]
     training = embedder.training_features
     precision, recall = precision_recall(training, drawn)
     captions = list(bench.setup.prompts)
@@ -78,33 +93,41 @@ def measure_distribution(
             frechet_full=frechet_distance(full, drawn),
             kernel_full=kernel_distance(full, drawn),
             accuracy=embedder.accuracy(drawn, captions) if known else None,
+            inception=inception and inception.name,
+            frechet_inception=inception
+            and frechet_distance(seen_full["inception"], seen["inception"]),
         ),
     )
 
 
-def _features(bench: Bench, embedder: ShippedEmbedder, method: Method, seed: int) -> np.ndarray:
+def _features(
+    bench: Bench,
+    method: Method,
+    seed: int,
+    more: dict[str, str],
+    look: Callable[[np.ndarray], dict[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
     """Features of one picture per prompt, kept in the results' folder batch by batch."""
     setup = replace(bench.setup, seed=seed)
-    definition = bench.definition(method, seed=seed)
+    definition = bench.definition(method, seed=seed, **more)
     parts = result_path(bench.folder / "references", bench.model, "features", definition)
     parts = parts.with_suffix("")
     parts.mkdir(parents=True, exist_ok=True)
-    features = []
+    batches = []
     with method.attached(bench.pipe) as (source, _):
         for first, prompts in setup.batches():
-            path = parts / f"{first}.npy"
-            if path.exists():
-                features.append(np.load(path, allow_pickle=False))
-                continue
-            images = sample(
-                source, prompts, steps=method.steps, seed=first, guidance=setup.guidance
-            )
-            features.append(embedder.features(images))
-            _save(path, features[-1])
-    return np.concatenate(features)
+            path = parts / f"{first}.npz"
+            if not path.exists():
+                images = sample(
+                    source, prompts, steps=method.steps, seed=first, guidance=setup.guidance
+                )
+                _save(path, look(images))
+            with np.load(path, allow_pickle=False) as kept:
+                batches.append(dict(kept))
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def _save(path: Path, features: np.ndarray) -> None:
-    temporary = path.with_suffix(".tmp.npy")
-    np.save(temporary, features, allow_pickle=False)
+def _save(path: Path, features: dict[str, np.ndarray]) -> None:
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez(temporary, **features)
     temporary.replace(path)

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from frdiff.bench.curves import pareto_front
-from frdiff.bench.summary import Row
+from frdiff.bench.results import Distribution
+from frdiff.bench.summary import GROUPS, Row, group_of
 
-__all__ = ["AXES", "METRICS", "pareto_figure", "strip"]
+__all__ = ["AXES", "METRICS", "distribution_figure", "pareto_figure", "strip"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = {"fewer steps": "#000000", "paper": "#D55E00", "frdiff": "#0072B2", "peer": "#009E73"}
@@ -64,6 +65,37 @@ def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    return figure
+
+
+def distribution_figure(pairs: Sequence[tuple[Distribution, float]]) -> Figure:
+    """Fréchet distances over speed-up, a colour per group; within the grey band nothing is lost.
+
+    Args:
+        pairs: measurements of one model, each with its speed-up.
+    """
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2, sharex=True)
+    panels: dict[str, tuple[Any, Callable[[Distribution], float]]] = {
+        "to the training pictures": (left, lambda row: row.frechet_training),
+        "to the full run, other seeds": (right, lambda row: row.frechet_full),
+    }
+    for name, (axes, distance) in panels.items():
+        spread = [distance(row) for row, _ in pairs if row.point.startswith("full")]
+        if spread:
+            axes.axhspan(min(spread), max(spread), color="0.85", label="full run, three seeds")
+        for group in GROUPS:
+            own = [
+                (speedup, distance(row))
+                for row, speedup in pairs
+                if group_of(row.family) == group and not row.point.startswith("full")
+            ]
+            if own:
+                axes.plot(*zip(*own, strict=True), "o", color=COLOURS[group], label=group)
+        axes.set(title=f"Fréchet distance {name}", xlabel=AXES["time"][0])
+        axes.title.set_fontsize(10)
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=8, frameon=False)
     return figure
 
 

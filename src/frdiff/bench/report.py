@@ -11,7 +11,7 @@ import jinja2
 from PIL import Image
 
 from frdiff.bench.claims import Claim, judge_claims
-from frdiff.bench.figures import AXES, METRICS, pareto_figure, strip
+from frdiff.bench.figures import AXES, METRICS, distribution_figure, pareto_figure, strip
 from frdiff.bench.results import (
     Absence,
     Distribution,
@@ -50,7 +50,8 @@ class _Section:
     rows: list[Row]
     standings: list[Standing]
     claims: list[Claim]
-    distributions: list[Distribution]
+    distributions: list[tuple[Distribution, float]]
+    distribution_figures: list[_Picture]
     absences: list[Absence]
     figures: list[_Picture]
     strips: list[_Picture]
@@ -98,6 +99,12 @@ def _section(model: str, results: Results, folder: Path, output: Path) -> _Secti
         if absence.model == model and absence.family not in measured
     ]
     rows = rows_of(fidelities)
+    speedups = {(row.result.family, row.result.setting): row.speedup for row in rows}
+    paired = [
+        (row, speedups[row.family, row.setting])
+        for row in sorted(distributions, key=lambda row: (row.point, row.family))
+        if (row.family, row.setting) in speedups
+    ]
     about = fidelities[0].about
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return _Section(
@@ -107,7 +114,8 @@ def _section(model: str, results: Results, folder: Path, output: Path) -> _Secti
         rows=rows,
         standings=standings(rows),
         claims=judge_claims(fidelities, distributions),
-        distributions=sorted(distributions, key=lambda row: (row.point, row.family)),
+        distributions=paired,
+        distribution_figures=_distribution_figures(model, paired, output),
         absences=absences,
         figures=_figures(model, rows, output),
         strips=_strips(rows, folder),
@@ -126,6 +134,16 @@ def _figures(model: str, rows: Sequence[Row], output: Path) -> list[_Picture]:
         caption = f"{METRICS[metric][0]} over {AXES[axis][0]}"
         pictures.append(_Picture(caption, _url(path)))
     return pictures
+
+
+def _distribution_figures(
+    model: str, pairs: Sequence[tuple[Distribution, float]], output: Path
+) -> list[_Picture]:
+    if not pairs:
+        return []
+    path = output / f"{model}-frechet-time.png"
+    distribution_figure(pairs).savefig(path, dpi=110)
+    return [_Picture("Fréchet distances over speed-up", _url(path))]
 
 
 def _strips(rows: Sequence[Row], folder: Path) -> list[_Picture]:

@@ -34,7 +34,10 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 4_000_000
-PACKAGES = ("frdiff", "torch", "diffusers", "transformers", "torchmetrics")
+PACKAGES = (
+    "frdiff", "torch", "diffusers", "transformers", "torchmetrics",
+    "torch-fidelity", "torchvision", "lpips",
+)  # fmt: skip
 
 MAX_TEXT = 500
 
@@ -130,6 +133,8 @@ class Distribution(Record):
         frechet_training, kernel_training, precision, recall: against the training pictures.
         frechet_full, kernel_full: against the full run with other seeds.
         accuracy: share of pictures that show what was asked for; None without prompts.
+        inception: name of a network that others use too; None if it was not asked for.
+        frechet_inception: against the full run with other seeds, through that network.
     """
 
     kind: Literal["distribution"] = "distribution"
@@ -142,6 +147,8 @@ class Distribution(Record):
     frechet_full: float
     kernel_full: float
     accuracy: Share | None
+    inception: Text | None = None
+    frechet_inception: float | None = None
 
 
 class Absence(_Checked):

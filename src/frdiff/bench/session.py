@@ -9,6 +9,7 @@ from diffusers import DiffusionPipeline
 
 from frdiff.bench.distributions import distribution_tasks, measure_distribution
 from frdiff.bench.embedder import load_embedder
+from frdiff.bench.inception import load_inception
 from frdiff.bench.measure import Setup
 from frdiff.bench.methods import all_methods, quick_methods
 from frdiff.bench.results import read_results
@@ -32,6 +33,7 @@ class Extent:
         samples: pictures per operating point for the distribution metrics.
         seed: picture i is drawn from seed + i.
         guidance: guidance scale; None for the one in `GUIDANCE`.
+        inception: look at distributions through Inception too.
         budget: seconds after which nothing new begins; None for no limit.
     """
 
@@ -41,6 +43,7 @@ class Extent:
     samples: int = 1000
     seed: int = 0
     guidance: float | None = None
+    inception: bool = False
     budget: float | None = None
 
 
@@ -57,9 +60,11 @@ def bench_model(
         on_event: called with a line of what begins, the number done, and that of all.
 
     Raises:
-        ValueError: not a shipped model, or its converged solution has not converged.
+        ValueError: not a shipped model, its converged solution has not converged, or Inception is
+            asked for and not installed.
     """
     began = time.monotonic()
+    inception = load_inception() if extent.inception else None
     embedder = load_embedder(model)
     captions = shipped_captions(model)
     guidance = GUIDANCE[model] if extent.guidance is None else extent.guidance
@@ -81,5 +86,5 @@ def bench_model(
         if extent.budget is not None and time.monotonic() - began > extent.budget:
             return left + len(tasks) - number
         on_event(f"distribution: {method.family}, {point}", number, len(tasks))
-        measure_distribution(bench, embedder, point, method)
+        measure_distribution(bench, embedder, point, method, inception)
     return left

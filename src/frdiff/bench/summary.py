@@ -45,6 +45,7 @@ class Row:
         psnr: median PSNR in dB to the converged solution, with its 95 % interval.
         psnr_full: median PSNR in dB to the full run.
         ssim: median SSIM to the converged solution.
+        lpips: likewise LPIPS; None where it was not measured.
         above: dB above fewer steps with the best solver at equal time; None where fewer steps
             were not measured at so short a time.
     """
@@ -57,6 +58,7 @@ class Row:
     psnr_interval: tuple[float, float]
     psnr_full: float
     ssim: float
+    lpips: float | None
     above: float | None
 
     @property
@@ -83,6 +85,7 @@ def rows_of(results: Sequence[Fidelity]) -> list[Row]:
                 psnr_interval=median_interval(result.psnr_converged),
                 psnr_full=statistics.median(result.psnr_full),
                 ssim=statistics.median(result.ssim_converged),
+                lpips=result.lpips_converged and statistics.median(result.lpips_converged),
                 above=quality_above((1 / speedup, quality), best),
             )
         )

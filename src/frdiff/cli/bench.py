@@ -35,6 +35,9 @@ def bench(
     ] = None,
     pictures: Annotated[int, typer.Option(min=16, help="Pictures per setting.")] = 64,
     samples: Annotated[int, typer.Option(min=64, help="With --all: for distributions.")] = 1000,
+    inception: Annotated[
+        bool, typer.Option("--inception", help="With --all: Fréchet distance on Inception, too.")
+    ] = False,
     seed: Seed = 0,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; default: what looks best.")
@@ -43,6 +46,8 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure every method side by side; what is measured already is skipped."""
+    if inception and not everything:
+        raise ValueError("--inception goes with --all")
     session = _extra("frdiff.bench.session")
     budget = None if budget_minutes is None else 60 * budget_minutes
     pipe = open_model(model, device)
@@ -52,7 +57,7 @@ def bench(
             model,
             pipe,
             results,
-            session.Extent(peers, everything, pictures, samples, seed, guidance, budget),
+            session.Extent(peers, everything, pictures, samples, seed, guidance, inception, budget),
             lambda line, done, total: bar.update(
                 task, description=escape(line), completed=done, total=total
             ),

@@ -1,0 +1,56 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from frdiff.bench.results import write_result
+from frdiff.cli import app
+from made_results import fidelity
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_report_of_nothing_says_so(tmp_path):
+    result = run("report", tmp_path, "--output", tmp_path / "page")
+    assert result.exit_code == 1 and "no results in" in " ".join(result.stderr.split())
+    assert not (tmp_path / "page").exists()
+
+
+def test_a_report_names_what_it_left_out(tmp_path):
+    full = fidelity("fewer steps, DPM-Solver++", "25 steps", 100, 50.0)
+    write_result(tmp_path / "full.json", full)
+    (tmp_path / "broken.json").write_text("[1, 2")
+    result = run("report", tmp_path, "--output", tmp_path / "page", "--json")
+    content = json.loads(result.stdout)
+    assert content["settings"] == 1 and (tmp_path / "page/index.html").is_file()
+    assert "broken.json" in content["errors"][0]
+    assert "left out: " in result.stderr
+
+
+def test_options_that_need_others_say_so(tmp_path):
+    result = run("bench", "digits", "--inception", "--results", tmp_path)
+    assert result.exit_code == 1 and "--inception goes with --all" in result.stderr
+    assert run("bench", "no-such-model", "--results", tmp_path).exit_code == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_bench_stops_at_its_budget(tmp_path):
+    result = run(
+        "bench", "digits", "--pictures", 16, "--budget-minutes", 0, "--results", tmp_path, "--json"
+    )
+    assert json.loads(result.stdout)["left"] > 10
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.slow
+def test_analysis_says_what_it_found(tmp_path):
+    result = run(
+        "analyze", "digits", "--steps", 10, "--pictures", 1, "--results", tmp_path, "--json"
+    )
+    found = json.loads(result.stdout)
+    assert len(found["findings"]) == len(found["pictures"]) == 3
+    assert sorted(found["pictures"]) == sorted(map(str, tmp_path.glob("analysis-digits-*.png")))
+    assert len(found["prices"]) == len(found["similarities"]) > 5
