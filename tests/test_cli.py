@@ -70,7 +70,7 @@ def test_policy_file_brings_its_step_count(folder, tmp_path):
 def test_inspect_model(folder):
     result = run("inspect", folder, "--json")
     (cost,) = json.loads(result.stdout).values()
-    assert len(cost["targets"]) == 4
+    assert len(cost["targets"]) == 2
     assert cost["reuse_ratio"] == cost["reuse_macs"] / cost["macs"]
     result = run("inspect", folder, "--targets", "*.attn1,*.ff")
     assert "transformer_blocks.1.ff" in result.output

@@ -22,6 +22,23 @@ def test_no_mixing_means_no_jumps():
     assert all(step.mixing_weight == 1 for step in plan)
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "interval", "keyframes"),
+    [
+        (13, 3, (0, 3, 6, 9, 12)),  # the same as from the start
+        (14, 3, (0, 4, 7, 10, 13)),
+        (15, 3, (0, 5, 8, 11, 14)),
+        (14, 2, (0, 3, 5, 7, 9, 11, 13)),
+        (5, 1, (0, 1, 2, 3, 4)),
+        (3, 3, (0,)),
+        (1, 2, (0,)),
+    ],
+)
+def test_keyframes_counted_from_the_end(num_steps, interval, keyframes):
+    policy = frdiff.UniformPolicy(interval, mixing=False, align="end")
+    assert policy.plan(num_steps).keyframes == keyframes
+
+
 def test_keyframe_policy_follows_its_table():
     actions = [str(step.action) for step in EXPLICIT.plan(6)]
     assert actions == ["keyframe", "jump", "reuse", "keyframe", "reuse", "keyframe"]
@@ -66,6 +83,7 @@ def test_save_and_load_are_inverse(policy, tmp_path):
         (lambda: frdiff.UniformPolicy(True), TypeError, "interval must be an integer"),
         (lambda: frdiff.UniformPolicy(2, bias=1.5), ValueError, "bias must be from 0 to 1"),
         (lambda: frdiff.UniformPolicy(2, bias=float("nan")), ValueError, "bias must be"),
+        (lambda: frdiff.UniformPolicy(2, align="middle"), ValueError, "align must be one of"),
         (lambda: frdiff.UniformPolicy(2, tau=0), ValueError, "tau must be"),
         (lambda: frdiff.UniformPolicy(2, mixing=1), TypeError, "mixing must be True or False"),
         (lambda: frdiff.UniformPolicy(2, forecast=3), ValueError, "forecast must be from 0 to 2"),
@@ -91,7 +109,7 @@ def test_bad_values_are_refused(make, error, text):
 
 GOOD = {
     "frdiff_policy": 1, "kind": "uniform", "interval": 2, "bias": 0.5, "tau": 30.0,
-    "mixing": True, "forecast": 0, "targets": "paper", "coordinate": "step",
+    "mixing": True, "forecast": 0, "targets": "paper", "coordinate": "step", "align": "start",
 }  # fmt: skip
 
 

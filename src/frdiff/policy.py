@@ -26,6 +26,7 @@ MAX_FORECAST = 2
 MAX_STEPS = 10_000
 TARGET_SETS = ("paper", "residual", "all")
 COORDINATES = ("step", "noise")
+ALIGNMENTS = ("start", "end")
 FILE_VERSION = 1
 MAX_FILE_BYTES = 4_000_000
 
@@ -84,7 +85,9 @@ class UniformPolicy(Policy):
     """The paper's policy: evenly spaced keyframes, score mixing in between; any step count.
 
     Attributes:
-        interval: keyframes at `i % interval == 0`. 1 computes every step; larger is faster.
+        interval: steps from one keyframe to the next. 1 computes every step; larger is faster.
+        align: `"start"` counts them from step 0, as the paper does; `"end"` from the last step,
+            where features move fastest, and leaves what is over to the first gap.
         bias: where the mixing weight crosses 1/2, as a fraction of the run in [0, 1]. Larger:
             more jumps, faster, softer detail.
         tau: steepness of the mixing ramp, above 0.
@@ -99,9 +102,12 @@ class UniformPolicy(Policy):
     forecast: int = 0
     targets: Targets = "paper"
     coordinate: str = "step"
+    align: str = "start"
 
     def __post_init__(self) -> None:
         self._check_features()
+        if self.align not in ALIGNMENTS:
+            raise ValueError(f"align must be one of {ALIGNMENTS}, got {_quote(self.align)}")
         _check_int("interval", self.interval, 1, MAX_STEPS)
         _check_float("bias", self.bias, 0.0, 1.0)
         _check_float("tau", self.tau, 1e-6, 1e6)
@@ -125,7 +131,11 @@ class UniformPolicy(Policy):
             mixing_weight(i, num_steps, self.bias, self.tau) if self.mixing else 1.0
             for i in range(num_steps)
         ]
-        return Plan.from_keyframes(set(range(0, num_steps, self.interval)), weights)
+        keyframes = range(0, num_steps, self.interval)
+        if self.align == "end":
+            # No keyframe within the first interval but step 0: the first gap takes what is over.
+            keyframes = range(num_steps - 1, self.interval - 1, -self.interval)
+        return Plan.from_keyframes({0, *keyframes}, weights)
 
 
 @dataclass(frozen=True)

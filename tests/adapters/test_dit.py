@@ -17,3 +17,11 @@ def test_paper_reuses_attention_and_residual_the_mlp_too():
     names = [target.name for target in find_targets(make_dit(), "paper")]
     assert names == ["transformer_blocks.0.attn1", "transformer_blocks.1.attn1"]
     assert len(find_targets(make_dit(), "residual")) == 4
+
+
+def test_all_takes_whole_blocks_as_wildcards_do():
+    blocks = ["transformer_blocks.0", "transformer_blocks.1"]
+    assert [target.name for target in find_targets(make_dit(), "all")] == blocks
+    x, added = torch.ones(1), torch.full((1,), 2.0)
+    for target in find_targets(make_dit(), "all") + find_targets(make_dit(), blocks):
+        assert target.extract(x, x + added) == added and target.rejoin(x, added) == x + added

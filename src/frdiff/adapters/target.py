@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
@@ -15,6 +16,7 @@ __all__ = [
     "branch",
     "copied_output",
     "output",
+    "residual",
     "transformer",
     "whole_residual",
 ]
@@ -51,6 +53,11 @@ def copied_output(name: str, module: nn.Module) -> Target:
 
 def _clone(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
+
+
+def residual(name: str, module: nn.Module) -> Target:
+    """A target whose feature is output minus input."""
+    return Target(name, module, module, lambda x, y: y - x, lambda x, feature: x + feature)
 
 
 def transformer(name: str, module: Transformer2DModel) -> Target:
@@ -92,4 +99,6 @@ def whole_residual(name: str, module: nn.Module) -> Target:
         return transformer(name, module)
     if isinstance(module, Attention) and module.residual_connection:
         return attention(name, module)
+    if isinstance(module, BasicTransformerBlock):
+        return residual(name, module)
     return copied_output(name, module)

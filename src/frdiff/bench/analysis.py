@@ -155,7 +155,7 @@ def analyze(
     if len(denoisers) != 1:
         raise ValueError(f"one denoiser can be analysed at a time, got {', '.join(denoisers)}")
     (denoiser,) = denoisers.values()
-    names = [target.name for target in find_targets(denoiser, "all")]
+    names = [target.name for target in find_targets(denoiser, "residual")]
     total = 4 + len(names)
 
     def draw() -> np.ndarray:
@@ -204,7 +204,7 @@ def _features(
     """The feature of every target at every step of a full run, and what it drew."""
     found: dict[str, list[Tensor]] = {}
     handles = []
-    for target in find_targets(denoiser, "all"):
+    for target in find_targets(denoiser, "residual"):
         rows = found[target.name] = []
 
         def keep(

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,11 +94,16 @@ def measure_distribution(
             frechet_full=frechet_distance(full, drawn),
             kernel_full=kernel_distance(full, drawn),
             accuracy=embedder.accuracy(drawn, captions) if known else None,
-            inception=inception and inception.name,
-            frechet_inception=inception
-            and frechet_distance(seen_full["inception"], seen["inception"]),
+            **({} if inception is None else _frechet_inception(inception, seen_full, seen)),
         ),
     )
+
+
+def _frechet_inception(
+    inception: Inception, full: dict[str, np.ndarray], drawn: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    distance = frechet_distance(full["inception"], drawn["inception"])
+    return {"inception": inception.name, "frechet_inception": distance}
 
 
 def _features(
@@ -129,5 +135,5 @@ def _features(
 
 def _save(path: Path, features: dict[str, np.ndarray]) -> None:
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, **features)
+    np.savez(temporary, allow_pickle=False, **features)
     temporary.replace(path)

@@ -108,7 +108,7 @@ def ours(
 ) -> list[Method]:
     """Features forecast, scores never mixed, at several step counts."""
     order = ("copy", "linear", "quadratic")[forecast]
-    policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets=targets)
+    policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets=targets, align="end")
     narrower = "" if targets == "all" else f", targets {targets}"
     family = f"frdiff, {order}, interval {interval}{narrower}"
     return [Method(family, f"{count} steps", count, policy=policy) for count in counts]
@@ -167,9 +167,9 @@ def quick_methods(peers: bool) -> list[Method]:
     """Enough for a picture in minutes; `all_methods` has them too."""
     rows = [
         *fewer_steps("dpm++", (FULL_STEPS, 20, 16, 13, 11, 9, 8, 7, 6)),
-        *ours(3, (31, 25, 22, 19, 16)),
-        *ours(2, (25, 21, 17, 13)),
-        *ours(4, (33, 29, 25)),
+        *ours(3, (31, 25, 22, 20, 17)),
+        *ours(2, (25, 21, 17, 14)),
+        *ours(4, (41, 33, 29, 25)),
         *(paper("ddim", 50, interval) for interval in (2, 3, 5)),
         *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (12, 8))),
     ]
@@ -185,13 +185,14 @@ def all_methods(peers: bool) -> list[Method]:
             for solver in ("unipc", "ddim", "euler")
             for row in fewer_steps(solver, (50, 25, 16, 12, 10, 8, 6))
         ),
-        *ours(2, (31, 25, 21, 17, 15, 13, 11)),
-        *ours(3, (37, 31, 28, 25, 22, 19, 16)),
+        *ours(2, (31, 25, 21, 17, 16, 14, 12)),
+        *ours(3, (37, 31, 28, 25, 22, 20, 17)),
         *ours(4, (41, 33, 29, 25, 21)),
         *ours(6, (49, 43, 37, 31)),
         *(row for order in (0, 2) for row in ours(2, (25, 17), order)),
-        *(row for order in (0, 2) for row in ours(3, (31, 19), order)),
-        *ours(3, (31, 25, 19), targets="residual"),
+        *(row for order in (0, 2) for row in ours(3, (31, 20), order)),
+        *ours(3, (31, 25, 20, 17), targets="residual"),
+        *ours(5, (41, 31, 26), targets="residual"),
     ]
     for interval in (2, 3, 4, 5):
         rows += [

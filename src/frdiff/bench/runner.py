@@ -231,7 +231,7 @@ def _references(bench: Bench) -> _References:
     found = _References(truth, full.images, full.cost.macs, agreement)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, **vars(found))
+    np.savez(temporary, allow_pickle=False, **vars(found))
     temporary.replace(path)
     return found
 

@@ -85,7 +85,9 @@ def rows_of(results: Sequence[Fidelity]) -> list[Row]:
                 psnr_interval=median_interval(result.psnr_converged),
                 psnr_full=statistics.median(result.psnr_full),
                 ssim=statistics.median(result.ssim_converged),
-                lpips=result.lpips_converged and statistics.median(result.lpips_converged),
+                lpips=None
+                if result.lpips_converged is None
+                else statistics.median(result.lpips_converged),
                 above=quality_above((1 / speedup, quality), best),
             )
         )

@@ -38,6 +38,9 @@ Interval = Annotated[int, typer.Option(help="Keyframes every so many steps; larg
 Bias = Annotated[float, typer.Option(help="Where mixing turns from jumps to reuse, 0 to 1.")]
 Tau = Annotated[float, typer.Option(help="Steepness of the mixing ramp.")]
 Mixing = Annotated[bool, typer.Option(help="Mix earlier scores in, as the paper does.")]
+Align = Annotated[
+    str, typer.Option(help="Count keyframes from the start, or from the end: the last step back.")
+]
 SchedulerOption = Annotated[
     SchedulerName | None, typer.Option("--scheduler", help="Default: the model's own.")
 ]
@@ -53,6 +56,7 @@ def generate(
     mixing: Mixing = True,
     forecast: Forecast = 0,
     targets: TargetOption = "paper",
+    align: Align = "start",
     steps: Steps = None,
     scheduler: SchedulerOption = None,
     guidance: Guidance = None,
@@ -74,7 +78,12 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw pictures with a policy; with --compare, side by side with the full pipeline."""
-    chosen = _policy(policy, interval, bias, tau, mixing, forecast, targets)
+    if policy is None:
+        chosen: Policy = UniformPolicy(
+            interval, bias, tau, mixing, forecast, parsed_targets(targets), align=align
+        )
+    else:
+        chosen = load_policy(policy)
     num_steps = num_steps_of(chosen, steps)
     if (paper or converged) and not compare_:
         raise ValueError("--paper and --converged go with --compare")
@@ -127,20 +136,6 @@ def generate(
     else:
         out.print(_comparison_table(outcomes, type(pipe.scheduler).__name__))
         out.print(str(path), soft_wrap=True, markup=False)
-
-
-def _policy(
-    path: Path | None,
-    interval: int,
-    bias: float,
-    tau: float,
-    mixing: bool,
-    forecast: int,
-    targets: str,
-) -> Policy:
-    if path is not None:
-        return load_policy(path)
-    return UniformPolicy(interval, bias, tau, mixing, forecast, parsed_targets(targets))
 
 
 def _caption(outcome: Outcome) -> str:
