@@ -2,7 +2,7 @@
 
 from frdiff.models import load_model
 from frdiff.plan import Action, Plan, Step
-from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, load_policy
+from frdiff.policy import KeyframePolicy, Policy, TablePolicy, UniformPolicy, load_policy
 from frdiff.run import Run, Stats, apply
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Run",
     "Stats",
     "Step",
+    "TablePolicy",
     "UniformPolicy",
     "apply",
     "load_model",

@@ -8,14 +8,16 @@ Nothing here decides anything. The forwards of patched modules, which `torch.com
 only read `history` and write `fresh`; everything else happens between steps.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from frdiff.forecast import combine, extrapolation_weights
+from frdiff.plan import Step
 
-__all__ = ["MAX_CONTEXTS", "Bank", "Context", "Slot", "scalars"]
+__all__ = ["MAX_CONTEXTS", "Bank", "Context", "Shelf", "Slot", "scalars"]
 
 MAX_CONTEXTS = 16
 
@@ -25,8 +27,8 @@ class Slot:
 
     Attributes:
         fresh: stored in the current step, not yet part of the history.
-        history: features of the last keyframes, newest first; always `depth` of them once filled
-            (the oldest repeated), so that a compiled graph sees one structure.
+        history: features of the steps at `nodes`, newest first; always as many as the bank is
+            deep once filled (the oldest repeated), so that a compiled graph sees one structure.
     """
 
     __slots__ = ("fresh", "history")
@@ -36,54 +38,40 @@ class Slot:
         self.history: tuple[Tensor, ...] = ()
 
 
-class Context:
-    """What one denoiser call per step has stored.
+class Shelf:
+    """Slots that are filled together: the targets of one group, or the score.
 
     Attributes:
         slots: one per target.
-        score: the raw score of the last keyframe; None if the policy never needs it.
-        container: the type in which the denoiser returned it.
-        sample: the input of the last keyframe: features fit only a call with its shape.
-        ready: whether the last keyframe of the run was stored here.
-        example: arguments of the last call, from which its cost is counted.
-        stored: whether the current step stored features here.
-        nodes: coordinates of the keyframes in the history, newest first.
-        weights: forecast weights of the step, shape (depth,).
-        next: the context of the next call in the same step.
+        depth: how many steps are kept.
+        nodes: coordinates of the steps in the slots' histories, newest first.
+        weights: of the history in the current step, shape (depth,).
     """
 
-    def __init__(self, targets: int) -> None:
-        self.next: Context | None = None
-        self.slots = [Slot() for _ in range(targets)]
+    def __init__(self, count: int, depth: int) -> None:
+        self.slots = [Slot() for _ in range(count)]
+        self.depth = depth
         self.clear()
 
     def clear(self) -> None:
         """Forget everything stored."""
         for slot in self.slots:
             slot.fresh, slot.history = None, ()
-        self.score: Tensor | None = None
-        self.container: Any = None
-        self.sample: Tensor | None = None
-        self.ready = False
-        self.example: tuple[tuple, dict[str, Any]] = (), {}
-        self.stored = False
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
 
-    def fits(self, sample: Tensor) -> bool:
-        """Whether what is stored here belongs to inputs of the shape of `sample`."""
-        return self.ready and self.sample is not None and self.sample.shape == sample.shape
-
-    def feature(self, index: int) -> Tensor | None:
-        """The feature of target `index`, forecast for this step; None if it was never stored."""
-        history = self.slots[index].history
+    def value(self, place: int) -> Tensor | None:
+        """What slot `place` is forecast to hold at this step; None if it was never filled."""
+        history = self.slots[place].history
         if not history or self.weights is None:
             return None
         return combine(history, self.weights)
 
-    def commit(self, coordinate: float, depth: int) -> None:
+    def commit(self, coordinate: float) -> None:
         """Move what this step stored into the history, dropping what is older than `depth`."""
         fresh = [slot.fresh for slot in self.slots]
+        if all(new is None for new in fresh):
+            return
         if any(
             new is not None and slot.history and slot.history[0].shape != new.shape
             for slot, new in zip(self.slots, fresh, strict=True)
@@ -95,29 +83,80 @@ class Context:
             self.nodes.pop(place)
             for slot in self.slots:
                 slot.history = slot.history[:place] + slot.history[place + 1 :]
-        self.nodes = [coordinate, *self.nodes][:depth]
+        self.nodes = [coordinate, *self.nodes][: self.depth]
         for slot, new in zip(self.slots, fresh, strict=True):
             kept = () if new is None else (new, *slot.history)[: len(self.nodes)]
             # Padding has weight 0. A second tensor on the same memory, since a compiled graph
             # made for one tensor given twice would not serve two different ones later.
-            slot.history = kept + tuple(kept[-1].detach() for _ in range(depth - len(kept)) if kept)
+            missing = self.depth - len(kept)
+            slot.history = kept + tuple(kept[-1].detach() for _ in range(missing) if kept)
             slot.fresh = None
-        self.stored, self.ready = False, True
 
-    def trim(self, depth: int) -> None:
-        """Keep only the newest `depth` keyframes: the next step stores another."""
-        self.nodes = self.nodes[:depth]
+    def make_room(self) -> None:
+        """Keep one step fewer than `depth`: the next step stores another."""
+        self.nodes = self.nodes[: self.depth - 1]
         for slot in self.slots:
-            slot.history = slot.history[:depth]
+            slot.history = slot.history[: self.depth - 1]
 
-    def aim(self, coordinate: float, depth: int) -> None:
-        """Set the forecast weights for a reuse step at `coordinate`."""
+    def aim(self, weights: Sequence[float]) -> None:
+        """Set the weights of the history, newest first; those left out are 0."""
         feature = next((slot.history[0] for slot in self.slots if slot.history), None)
-        if feature is None:
-            return
-        weights = extrapolation_weights(self.nodes, coordinate)
-        weights += [0.0] * (depth - len(weights))
-        self.weights = scalars(weights, feature)
+        if feature is not None:
+            self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], feature)
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Everything held."""
+        for slot in self.slots:
+            if slot.fresh is not None:
+                yield slot.fresh
+            yield from slot.history
+
+
+class Context:
+    """What one denoiser call per step has stored.
+
+    Attributes:
+        shelves: one per group of targets.
+        scores: a shelf for the raw scores of the last keyframes; nothing if the policy never
+            needs them.
+        container: the type in which the denoiser returned the score.
+        sample: the input of the last keyframe: features fit only a call with its shape.
+        ready: whether the last keyframe of the run was stored here.
+        example: arguments of the last call, from which its cost is counted.
+        stored: whether the current step ran in full here.
+        next: the context of the next call in the same step.
+    """
+
+    def __init__(self, groups: Sequence[int], depth: int, score_depth: int) -> None:
+        self.next: Context | None = None
+        self.shelves = [Shelf(count, depth) for count in groups]
+        self.scores = Shelf(1 if score_depth else 0, score_depth)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything stored."""
+        for shelf in (*self.shelves, self.scores):
+            shelf.clear()
+        self.container: Any = None
+        self.sample: Tensor | None = None
+        self.ready = False
+        self.example: tuple[tuple, dict[str, Any]] = (), {}
+        self.stored = False
+
+    def fits(self, sample: Tensor) -> bool:
+        """Whether what is stored here belongs to inputs of the shape of `sample`."""
+        return self.ready and self.sample is not None and self.sample.shape == sample.shape
+
+    def commit(self, coordinate: float) -> None:
+        """Move what this step stored into the histories."""
+        for shelf in (*self.shelves, self.scores):
+            shelf.commit(coordinate)
+        self.ready |= self.stored
+        self.stored = False
+
+    def holds(self) -> bool:
+        """Whether anything is stored here."""
+        return self.stored or any(shelf.nodes for shelf in self.shelves)
 
 
 def scalars(values: list[float], like: Tensor) -> Tensor:
@@ -133,20 +172,20 @@ class Bank:
     """The contexts of one denoiser, in the order of its calls within a step.
 
     Args:
-        targets: number of targets.
-        depth: keyframes kept per target, forecast order + 1.
+        groups: number of targets in each group.
+        depth: steps kept per target.
+        score_depth: keyframes whose scores are kept.
     """
 
-    def __init__(self, targets: int, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, groups: Sequence[int], depth: int, score_depth: int = 0) -> None:
         # All made at once and linked, so that a traced forward only ever follows `next`.
-        self.contexts = [Context(targets) for _ in range(MAX_CONTEXTS)]
+        self.contexts = [Context(groups, depth, score_depth) for _ in range(MAX_CONTEXTS)]
         for context, following in zip(self.contexts, self.contexts[1:], strict=False):
             context.next = following
 
     def used(self) -> list[Context]:
         """The contexts that hold something."""
-        return [context for context in self.contexts if context.stored or context.nodes]
+        return [context for context in self.contexts if context.holds()]
 
     def commit(self, coordinate: float, keyframe: bool) -> None:
         """Take what the contexts stored in a step into their histories.
@@ -156,32 +195,41 @@ class Bank:
             keyframe: whether it was one by plan. Contexts that were not called then, such as
                 those of a denoiser that has handed over to another, are too old to reuse.
         """
-        for context in self.contexts:
-            if context.stored:
-                context.commit(coordinate, self.depth)
-            elif keyframe and context.ready:
+        for context in self.used():
+            if keyframe and context.ready and not context.stored:
                 context.clear()
+            else:
+                context.commit(coordinate)
 
-    def make_room(self) -> None:
-        """Drop the oldest keyframe of every context: the next step stores another."""
+    def make_room(self, groups: Iterable[int], score: bool) -> None:
+        """Drop the oldest step of `groups`, and the oldest score: the next step stores others."""
         for context in self.used():
-            context.trim(self.depth - 1)
+            for group in groups:
+                context.shelves[group].make_room()
+            if score:
+                context.scores.make_room()
 
-    def aim(self, coordinate: float) -> None:
-        """Set the forecast weights of every context for a reuse step at `coordinate`."""
+    def aim(self, coordinate: float, step: Step) -> None:
+        """Set all weights of every context for a reuse step or a jump at `coordinate`."""
         for context in self.used():
-            context.aim(coordinate, self.depth)
+            for group, shelf in enumerate(context.shelves):
+                fitted = step.forecast_weights[group] if step.forecast_weights else ()
+                # Weights for more steps than are there: the context began anew in between.
+                if 0 < len(fitted) <= len(shelf.nodes):
+                    shelf.aim(fitted)
+                else:
+                    shelf.aim(extrapolation_weights(shelf.nodes, coordinate))
+            kept = max(len(context.scores.nodes), 1)
+            fits = len(step.score_weights) <= kept
+            context.scores.aim(step.score_weights if fits else (1.0,))
 
     @property
     def nbytes(self) -> int:
         """Bytes of all stored features and scores, each tensor counted once."""
         held: dict[int, int] = {}
         for context in self.used():
-            tensors = [context.score]
-            for slot in context.slots:
-                tensors += [slot.fresh, *slot.history]
-            for tensor in tensors:
-                if tensor is not None:
+            for shelf in (*context.shelves, context.scores):
+                for tensor in shelf.tensors():
                     storage = tensor.untyped_storage()
                     held[storage.data_ptr()] = storage.nbytes()
         return sum(held.values())

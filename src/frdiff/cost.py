@@ -7,6 +7,7 @@ one multiply-accumulate; embeddings, norms and element-wise work count as none.
 
 import copy
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.denoisers import find_denoisers
 from frdiff.patch import DenoiserPatch
-from frdiff.plan import Action
+from frdiff.plan import Action, Step
 from frdiff.policy import Policy
 from frdiff.sampling import sample
 
@@ -91,6 +92,15 @@ class CallCost:
         """Cost of one reuse step / cost of one full step. The lower, the more reuse is worth."""
         return self.reuse_macs / self.macs if self.macs else 1.0
 
+    def partial_macs(self, skipped: Sequence[bool]) -> int:
+        """MACs of a reuse step that skips only some targets.
+
+        Args:
+            skipped: one per target.
+        """
+        rows = zip(self.targets, skipped, strict=True)
+        return self.reuse_macs + sum(row.macs - row.reuse_macs for row, skip in rows if not skip)
+
     @property
     def feature_bytes(self) -> int:
         """Bytes of one keyframe's features, all targets together."""
@@ -111,9 +121,10 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
         full = _count(patch, example)
         patch.end_step()
         patch.bank.commit(0.0, keyframe=True)
-        features = [slot.history[:1] for slot in patch.bank.contexts[0].slots]
-        patch.bank.aim(1.0)
-        patch.action = Action.REUSE
+        # In module order again, whatever their groups.
+        slots = [iter(shelf.slots) for shelf in patch.bank.contexts[0].shelves]
+        features = [next(slots[group]).history[:1] for group in patch.groups]
+        patch.prepare(Step(Action.REUSE), 1.0)
         reuse = _count(patch, example)
     root = type(skeleton).__name__
     rows = tuple(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from frdiff.adapters import Target, find_targets
+from frdiff.adapters import Target, find_targets, grouped
 from frdiff.bank import MAX_CONTEXTS, Bank, Context, scalars
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
@@ -33,7 +33,7 @@ class DenoiserPatch:
 
     Args:
         denoiser: its `forward` and its targets' are replaced on the instances until `detach`.
-        policy: which targets, how many keyframes to keep, whether scores are mixed.
+        policy: which targets in which groups, how many features and scores to keep.
         source: its attribute `scheduler` is the one in use now.
         on_call: called before each denoiser call that is not compiled.
 
@@ -41,6 +41,7 @@ class DenoiserPatch:
         action: what the next calls do; a call whose bank holds nothing that fits computes.
         attached: whether the forwards are wrapped now.
         scheduler: the one that ends this denoiser's steps.
+        groups: of each target.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
 
     Raises:
@@ -56,9 +57,10 @@ class DenoiserPatch:
     ) -> None:
         self.denoiser = denoiser
         self.targets = find_targets(denoiser, policy.targets)
+        self.groups = grouped(self.targets, policy.groups)
         self.stores = policy.reuses
-        self.mixes = policy.mixes
-        self.depth = policy.forecast + 1
+        self.depth = policy.depth
+        self.score_depth = policy.score_depth
         self.source = source
         self.scheduler = source.scheduler
         self.on_call = on_call
@@ -111,10 +113,12 @@ class DenoiserPatch:
 
     def start(self) -> None:
         """Begin a run: an empty bank, and step 0 computes."""
-        self.bank = Bank(len(self.targets), self.depth)
+        sizes = [self.groups.count(group) for group in range(max(self.groups) + 1)]
+        self.bank = Bank(sizes, self.depth, self.score_depth)
         self.context = self.current = self.bank.contexts[0]
         self.action = Action.KEYFRAME
         self.reusing = False
+        self.skipped = [True] * len(self.targets)
         self.mixing_weight = torch.ones(())
 
     def detach(self) -> None:
@@ -142,12 +146,15 @@ class DenoiserPatch:
         """
         self.action = step.action
         if step.action is Action.KEYFRAME:
-            self.bank.make_room()
-        elif step.action is Action.REUSE:
-            self.bank.aim(coordinate)
-            score = next((held.score for held in self.bank.used() if held.score is not None), None)
-            if score is not None:
-                self.mixing_weight = scalars([step.mixing_weight], score)[0]
+            self.bank.make_room(range(max(self.groups) + 1), score=True)
+            return
+        self.bank.make_room(step.computed, score=False)
+        self.bank.aim(coordinate, step)
+        self.skipped = [group not in step.computed for group in self.groups]
+        scores = (score for held in self.bank.used() for score in held.scores.tensors())
+        score = next(scores, None)
+        if score is not None:
+            self.mixing_weight = scalars([step.mixing_weight], score)[0]
 
     @property
     def pending(self) -> bool:
@@ -167,12 +174,14 @@ class DenoiserPatch:
 
     def _wrap_target(self, index: int, target: Target) -> None:
         compute_source = target.source.forward
+        group = self.groups[index]
+        place = self.groups[:index].count(group)
 
         @functools.wraps(compute_source)
         def store(*args: Any, **kwargs: Any) -> Any:
             result = compute_source(*args, **kwargs)
-            if self.stores and self.attached and not self.reusing:
-                slot = self.current.slots[index]
+            if self.stores and self.attached and not (self.reusing and self.skipped[index]):
+                slot = self.current.shelves[group].slots[place]
                 if slot.fresh is not None:
                     raise RuntimeError(
                         f"target {target.name} ran twice in one pass of the denoiser, so its "
@@ -192,8 +201,8 @@ class DenoiserPatch:
 
         @functools.wraps(compute_module)
         def replay(*args: Any, **kwargs: Any) -> Any:
-            if self.reusing:
-                feature = self.current.feature(index)
+            if self.reusing and self.skipped[index]:
+                feature = self.current.shelves[group].value(place)
                 if feature is not None:
                     return target.rejoin(_first(args, kwargs), feature)
             return compute_module(*args, **kwargs)
@@ -226,20 +235,21 @@ class DenoiserPatch:
             sample = self.sample(args, kwargs)
             # Read only where it matters: what a keyframe reads would split its compiled graph.
             fits = self.action != Action.KEYFRAME and context.fits(sample)
-            if self.action == Action.JUMP and fits and context.score is not None:
-                return _pack(context.container, context.score.clone())
+            earlier = context.scores.value(0) if fits and self.score_depth else None
+            if self.action == Action.JUMP and earlier is not None:
+                return _pack(context.container, earlier.clone())
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
             result = compute(*args, **kwargs)
             if self.reusing:
-                if context.score is None:
+                if earlier is None:
                     return result
-                score = torch.lerp(context.score, _score(result), self.mixing_weight)
+                score = torch.lerp(earlier, _score(result), self.mixing_weight)
                 return _pack(type(result), score)
             context.stored = True
             context.sample = sample
-            if self.mixes:
-                context.score = _score(result).clone()
+            if self.score_depth:
+                context.scores.slots[0].fresh = _score(result).clone()
                 context.container = type(result)
             return result
 

@@ -15,7 +15,7 @@ class Action(StrEnum):
     REUSE = "reuse"
     """Runs it with stored or forecast features in place of the targets."""
     JUMP = "jump"
-    """Does not run it: the score is that of the last keyframe."""
+    """Does not run it: the score is made from those of earlier keyframes."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,19 @@ class Step:
         action: keyframe, reuse or jump.
         mixing_weight: share of the reuse score in the score, in [0, 1]. 1 on keyframes and on
             plain reuse steps, 0 on jumps.
+        computed: numbers of the target groups that a reuse step computes, and stores, all the
+            same.
+        forecast_weights: of every group's last stored features, newest first, each summing to 1;
+            None extrapolates.
+        score_weights: of the last keyframes' scores, newest first, summing to 1; what a jump
+            takes, and what is mixed in where the mixing weight is below 1.
     """
 
     action: Action
     mixing_weight: float = 1.0
+    computed: frozenset[int] = frozenset()
+    forecast_weights: tuple[tuple[float, ...], ...] | None = None
+    score_weights: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)

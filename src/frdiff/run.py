@@ -15,7 +15,7 @@ from frdiff.clock import Clock, noise_coordinates
 from frdiff.cost import CallCost, Example, call_cost
 from frdiff.denoisers import find_denoisers, unwrap
 from frdiff.patch import DenoiserPatch, Source
-from frdiff.plan import Action, Plan
+from frdiff.plan import Action, Plan, Step
 from frdiff.policy import Policy
 
 __all__ = ["Run", "Stats", "apply"]
@@ -167,15 +167,18 @@ class Run:
     def _macs(self) -> tuple[int, int] | tuple[None, None]:
         """MACs of all calls, and of the same calls in full."""
         macs = macs_full = 0
-        for (index, shape, action), calls in self._calls.items():
+        for (index, shape, action, computed), calls in self._calls.items():
             try:
                 cost = self._cost(index, shape)
             except Exception as error:  # whatever a model's own code may raise on fake tensors
                 name = type(self.patches[index].denoiser).__name__
                 logger.warning("MACs of %s cannot be counted: %s", name, error)
                 return None, None
-            per_call = {Action.KEYFRAME: cost.macs, Action.REUSE: cost.reuse_macs, Action.JUMP: 0}
-            macs += calls * per_call[action]
+            if action is Action.KEYFRAME:
+                macs += calls * cost.macs
+            elif action is Action.REUSE:
+                skipped = [group not in computed for group in self.patches[index].groups]
+                macs += calls * cost.partial_macs(skipped)
             macs_full += calls * cost.macs
         return macs, macs_full
 
@@ -190,7 +193,7 @@ class Run:
     def _forget(self) -> None:
         """Set all figures to those of a run that has not begun."""
         self._steps: Counter[Action] = Counter()
-        self._calls: Counter[tuple[int, torch.Size, Action]] = Counter()
+        self._calls: Counter[tuple[int, torch.Size, Action, frozenset[int]]] = Counter()
         self._peak = 0
         self._seconds = 0.0
         self._called = False
@@ -229,7 +232,7 @@ class Run:
             self._coordinates = self._run_coordinates()
         if self.plan is None:
             raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
-        self._tally(self.plan[index].action)
+        self._tally(self.plan[index])
         keyframe = self.plan[index].action is Action.KEYFRAME
         for patch in self.patches:
             patch.bank.commit(self._coordinates[index], keyframe)
@@ -241,23 +244,23 @@ class Run:
         if self._began is not None:
             self._seconds = time.perf_counter() - self._began
 
-    def _tally(self, planned: Action) -> None:
+    def _tally(self, planned: Step) -> None:
         """Count the calls of the step that ended, and the step itself."""
-        action = planned
+        action = planned.action
         for number, patch in enumerate(self.patches):
             for context in patch.end_step():
                 args, kwargs = context.example
                 shape = patch.sample(args, kwargs).shape
                 if (number, shape) not in self._examples:
                     self._examples[number, shape] = Example(args, kwargs)
-                done = Action.KEYFRAME if context.stored else planned
-                self._calls[number, shape, done] += 1
+                done = Action.KEYFRAME if context.stored else planned.action
+                self._calls[number, shape, done, planned.computed] += 1
                 self._device = self._examples[number, shape].device
                 if context.stored:
                     # A call whose bank held nothing that fits was computed, whatever was planned.
                     action = Action.KEYFRAME
         self._steps[action] += 1
-        if action is Action.KEYFRAME:
+        if action is Action.KEYFRAME or planned.computed:
             self._peak = max(self._peak, sum(patch.bank.nbytes for patch in self.patches))
 
     def _finish(self) -> None:

@@ -1,6 +1,6 @@
 """The registry of model families, and the search for the targets a policy names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -8,7 +8,7 @@ from torch import nn
 from frdiff.adapters.target import Target, whole_residual
 from frdiff.policy import Targets
 
-__all__ = ["find_targets", "known_models", "register"]
+__all__ = ["find_targets", "grouped", "known_models", "register"]
 
 Adapter = Callable[[nn.Module, str], list[Target]]
 _ADAPTERS: dict[str, Adapter] = {}
@@ -61,6 +61,29 @@ def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
             "pass wildcards over its module names (denoiser.named_modules() lists them)"
         )
     return found
+
+
+def grouped(targets: Sequence[Target], groups: Sequence[Sequence[str]]) -> list[int]:
+    """The number of each target's group: the first with a wildcard that matches its name.
+
+    Raises:
+        ValueError: a target that no group names, or a group without a target.
+    """
+
+    def number_of(name: str) -> int:
+        for number, patterns in enumerate(groups):
+            if any(fnmatchcase(name, pattern) for pattern in patterns):
+                return number
+        raise ValueError(f"target {name} is in no group; add a wildcard that matches it")
+
+    numbers = [number_of(target.name) for target in targets]
+    empty = sorted(set(range(len(groups))) - set(numbers))
+    if empty:
+        raise ValueError(
+            f"no target of this model is in group {empty[0]}, {list(groups[empty[0]])}: the policy "
+            "was made for another model"
+        )
+    return numbers
 
 
 def _match(denoiser: nn.Module, patterns: list[str]) -> list[Target]:

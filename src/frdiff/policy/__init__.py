@@ -1,0 +1,27 @@
+"""Policies: what decides, for every step, whether to compute, to reuse or to jump.
+
+A policy is a small frozen value. `plan(num_steps)` gives its explicit table, `save` and
+`load_policy` keep it as readable JSON.
+
+References:
+    FRDiff: Feature Reuse for Universal Training-free Acceleration of Diffusion Models
+    (So, Lee, Park, ECCV 2024, arXiv 2312.03517).
+"""
+
+from frdiff.policy.base import TARGET_SETS, Policy, Targets
+from frdiff.policy.files import dumps, load_policy, loads
+from frdiff.policy.keyframes import KeyframePolicy
+from frdiff.policy.table import TablePolicy
+from frdiff.policy.uniform import UniformPolicy
+
+__all__ = [
+    "TARGET_SETS",
+    "KeyframePolicy",
+    "Policy",
+    "TablePolicy",
+    "Targets",
+    "UniformPolicy",
+    "dumps",
+    "load_policy",
+    "loads",
+]

@@ -1,0 +1,93 @@
+"""What all policies share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from frdiff.plan import Plan
+from frdiff.policy.checks import check_int, checked_list, quote
+
+__all__ = ["MAX_FORECAST", "MAX_STEPS", "TARGET_SETS", "Policy", "Targets"]
+
+MAX_FORECAST = 2
+MAX_STEPS = 10_000
+TARGET_SETS = ("paper", "residual", "all")
+COORDINATES = ("step", "noise")
+
+Targets = str | Sequence[str]
+
+
+class Policy(ABC):
+    """What all policies share: which features are reused and how they are forecast.
+
+    Attributes:
+        forecast: 0 copies the last keyframe's feature, 1 extrapolates linearly from the last two,
+            2 quadratically from the last three. Each order stores one feature more per target.
+        targets: `"paper"`: U-Net `conv1` outputs and transformer residuals, DiT attention;
+            `"residual"`: whole residual branches, cheaper and closer; `"all"`: down- and
+            up-samplers of U-Nets too, cheapest and, with a linear forecast, as close; or shell
+            wildcards over module names, such as `["*.attn1", "*.ff"]`.
+        coordinate: what forecasts extrapolate in: `"step"`, the step index, or `"noise"`, the
+            logarithm of the noise level.
+        groups: wildcards over target names, group by group; what a step computes is decided for
+            each group. All targets are one group unless a table says otherwise.
+    """
+
+    groups: Sequence[Sequence[str]] = (("*",),)
+    forecast: int
+    targets: Targets
+    coordinate: str
+
+    @property
+    @abstractmethod
+    def reuses(self) -> bool:
+        """Whether any run under this policy can have a reuse step or a jump."""
+
+    @property
+    @abstractmethod
+    def score_depth(self) -> int:
+        """Scores of keyframes that must be kept, for jumps and mixing; 0 if none is ever taken."""
+
+    @property
+    def depth(self) -> int:
+        """Features that must be kept per target."""
+        return self.forecast + 1
+
+    @abstractmethod
+    def plan(self, num_steps: int) -> Plan:
+        """The explicit table for a run of `num_steps` steps."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy as readable, versioned JSON; `frdiff.load_policy` reads it."""
+        from frdiff.policy.files import dumps
+
+        Path(path).write_text(dumps(self), encoding="utf-8")
+
+    def _check_features(self) -> None:
+        object.__setattr__(self, "targets", _checked_targets(self.targets))
+        check_int("forecast", self.forecast, 0, MAX_FORECAST)
+        if self.coordinate not in COORDINATES:
+            raise ValueError(f"coordinate must be one of {COORDINATES}, got {self.coordinate!r}")
+
+
+def _checked_targets(targets: object) -> Targets:
+    if isinstance(targets, str):
+        if targets not in TARGET_SETS:
+            raise ValueError(
+                f"targets must be one of {', '.join(map(repr, TARGET_SETS))} or a list of shell "
+                f"wildcards over module names, got {quote(targets)}; for one wildcard pass "
+                f"[{quote(targets)}]"
+            )
+        return targets
+    patterns = checked_list("targets", targets)
+    if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        raise ValueError(
+            f"targets must be a list of shell wildcards, at least one, got {quote(patterns)}"
+        )
+    return tuple(patterns)

@@ -1,0 +1,49 @@
+"""Checks of fields that may come from a file: the value got, the values allowed."""
+
+import reprlib
+from collections.abc import Sequence
+
+__all__ = ["check_float", "check_int", "check_weights", "checked_list", "quote"]
+
+SUM_TOLERANCE = 1e-6
+MAX_WEIGHT = 100.0
+
+
+def quote(value: object) -> str:
+    """The value for an error message, cut where it is long."""
+    return reprlib.repr(value)
+
+
+def check_int(name: str, value: object, low: int, high: int) -> None:
+    """Refuse what is no integer from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer from {low} to {high}, got {quote(value)}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+
+
+def check_float(name: str, value: object, low: float, high: float) -> None:
+    """Refuse what is no number from `low` to `high`; NaN too."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number from {low:g} to {high:g}, got {quote(value)}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value}")
+
+
+def checked_list(name: str, value: object) -> list:
+    """The value as a list; a TypeError where it is none."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} must be a list, got {quote(value)}")
+    return list(value)
+
+
+def check_weights(name: str, value: object, most: int) -> tuple[float, ...]:
+    """One to `most` weights that sum to 1."""
+    weights = checked_list(name, value)
+    if not 1 <= len(weights) <= most:
+        raise ValueError(f"{name} must be 1 to {most} numbers, got {len(weights)}")
+    for weight in weights:
+        check_float(name, weight, -MAX_WEIGHT, MAX_WEIGHT)
+    if abs(sum(weights) - 1) > SUM_TOLERANCE:
+        raise ValueError(f"{name} must sum to 1, got {quote(weights)}")
+    return tuple(weights)

@@ -1,0 +1,80 @@
+"""Policy files: readable, versioned JSON, never trusted when read."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from frdiff.policy.base import Policy
+from frdiff.policy.checks import quote
+from frdiff.policy.keyframes import KeyframePolicy
+from frdiff.policy.table import TablePolicy
+from frdiff.policy.uniform import UniformPolicy
+
+__all__ = ["dumps", "load_policy", "loads"]
+
+FILE_VERSION = 1
+MAX_FILE_BYTES = 4_000_000
+
+KINDS: dict[str, type[UniformPolicy] | type[KeyframePolicy] | type[TablePolicy]] = {
+    "uniform": UniformPolicy,
+    "keyframes": KeyframePolicy,
+    "table": TablePolicy,
+}
+
+
+def dumps(policy: Policy) -> str:
+    """The JSON text of a policy: its kind, the file version and its fields."""
+    kind = next((name for name, known in KINDS.items() if type(policy) is known), None)
+    if kind is None:
+        known = ", ".join(cls.__name__ for cls in KINDS.values())
+        raise TypeError(f"only {known} can be saved, got {type(policy).__name__}")
+    content = {"frdiff_policy": FILE_VERSION, "kind": kind, **policy.to_dict()}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def load_policy(path: str | Path) -> Policy:
+    """The policy in a file that `policy.save` wrote. Nothing in the file is trusted.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a policy file: too large, not JSON, of another version, or with fields
+            unknown, missing or out of range; the text names the file and the field.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{path}: a policy file has at most {MAX_FILE_BYTES} bytes, got {size}")
+    try:
+        return loads(path.read_bytes())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a valid policy file: {error}") from error
+
+
+def loads(text: str | bytes) -> Policy:
+    """The policy in a JSON text; see `load_policy` for what is refused."""
+    content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+    if not isinstance(content, dict) or "frdiff_policy" not in content:
+        raise ValueError('the top level must be an object with the key "frdiff_policy"')
+    version, kind = content.pop("frdiff_policy"), content.pop("kind", None)
+    if version != FILE_VERSION or isinstance(version, bool):
+        raise ValueError(
+            f"file version {quote(version)} is not supported, this frdiff reads {FILE_VERSION}"
+        )
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {quote(kind)}")
+    known = {field.name for field in fields(KINDS[kind])}
+    if content.keys() != known:
+        unknown, missing = sorted(content.keys() - known), sorted(known - content.keys())
+        raise ValueError(f"fields unknown: {quote(unknown)}, missing: {missing}")
+    return KINDS[kind](**content)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number a policy can hold")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError(f"keys given twice among {quote([key for key, _ in pairs])}")
+    return dict(pairs)

@@ -1,0 +1,185 @@
+"""The explicit table: for every step, which groups of targets to compute, and all weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from frdiff.plan import Action, Plan, Step
+from frdiff.policy.base import MAX_STEPS, Policy, Targets
+from frdiff.policy.checks import (
+    check_float,
+    check_int,
+    check_weights,
+    checked_list,
+    quote,
+)
+
+__all__ = ["MAX_WEIGHTS", "TablePolicy"]
+
+MAX_GROUPS = 1000
+MAX_WEIGHTS = 4
+
+
+@dataclass(frozen=True)
+class TablePolicy(Policy):
+    """What `tune` finds: every other policy for one step count is a special case.
+
+    Attributes:
+        num_steps: steps of the run this table is for.
+        computed: per step, the numbers of the groups computed: all of them make a keyframe, as
+            at step 0; none, or some, a reuse step.
+        groups: wildcards over target names, group by group. A target belongs to the first group
+            that names it, and must belong to one.
+        mixing_weights: per step, the share of the reuse score in [0, 1], 0 = jump, ignored at
+            keyframes; None takes the reuse score alone.
+        score_weights: per step, weights of the last keyframes' scores, newest first, summing to
+            1; None takes the last one.
+        forecast_weights: per step and group, weights of the group's last stored features, newest
+            first, summing to 1; None extrapolates, at every step or at one.
+        forecast, targets, coordinate: see `Policy`.
+    """
+
+    num_steps: int
+    computed: Sequence[Sequence[int]]
+    groups: Sequence[Sequence[str]] = (("*",),)
+    mixing_weights: Sequence[float] | None = None
+    score_weights: Sequence[Sequence[float]] | None = None
+    forecast_weights: Sequence[Sequence[Sequence[float]] | None] | None = None
+    forecast: int = 1
+    targets: Targets = "all"
+    coordinate: str = "step"
+
+    def __post_init__(self) -> None:
+        self._check_features()
+        check_int("num_steps", self.num_steps, 1, MAX_STEPS)
+        self._set("groups", self._checked_groups())
+        self._set("computed", self._checked_computed())
+        if self.mixing_weights is not None:
+            weights = self._per_step("mixing_weights", self.mixing_weights)
+            for weight in weights:
+                check_float("a mixing weight", weight, 0.0, 1.0)
+            self._set("mixing_weights", tuple(weights))
+        if self.score_weights is not None:
+            rows = self._per_step("score_weights", self.score_weights)
+            checked = [check_weights("score weights of a step", row, MAX_WEIGHTS) for row in rows]
+            self._set("score_weights", tuple(checked))
+        if self.forecast_weights is not None:
+            rows = self._per_step("forecast_weights", self.forecast_weights)
+            self._set("forecast_weights", tuple(self._checked_forecast(row) for row in rows))
+        self._check_enough_stored()
+
+    @property
+    def reuses(self) -> bool:
+        """Whether the run has a reuse step or a jump."""
+        return any(len(row) < len(self.groups) for row in self.computed)
+
+    @property
+    def score_depth(self) -> int:
+        """Scores of keyframes that must be kept."""
+        rows = [step for step in self.plan(self.num_steps) if step.mixing_weight < 1]
+        return max((len(step.score_weights) for step in rows), default=0)
+
+    @property
+    def depth(self) -> int:
+        """Features that must be kept per target."""
+        rows = [row for row in self.forecast_weights or () if row is not None]
+        return max([self.forecast + 1, *(len(weights) for row in rows for weights in row)])
+
+    def plan(self, num_steps: int) -> Plan:
+        """The explicit table.
+
+        Raises:
+            ValueError: `num_steps` is not the step count this policy was made for.
+        """
+        check_int("num_steps", num_steps, 1, MAX_STEPS)
+        if num_steps != self.num_steps:
+            raise ValueError(
+                f"this policy was made for {self.num_steps} steps, the run has {num_steps}; "
+                f"run {self.num_steps} steps or tune for {num_steps}"
+            )
+        return Plan(tuple(self._step(index) for index in range(num_steps)))
+
+    def _step(self, index: int) -> Step:
+        computed = frozenset(self.computed[index])
+        if len(computed) == len(self.groups):
+            return Step(Action.KEYFRAME)
+        weight = 1.0 if self.mixing_weights is None else self.mixing_weights[index]
+        scores = (1.0,) if self.score_weights is None else tuple(self.score_weights[index])
+        if weight == 0:
+            return Step(Action.JUMP, 0.0, score_weights=scores)
+        row = None if self.forecast_weights is None else self.forecast_weights[index]
+        forecast = None if row is None else tuple(tuple(weights) for weights in row)
+        return Step(Action.REUSE, weight, computed, forecast, scores)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _per_step(self, name: str, value: object) -> list:
+        rows = checked_list(name, value)
+        if len(rows) != self.num_steps:
+            raise ValueError(
+                f"{name} needs one row per step, {self.num_steps} in all, got {len(rows)}"
+            )
+        return rows
+
+    def _checked_groups(self) -> tuple[tuple[str, ...], ...]:
+        groups = [
+            checked_list("a group of targets", row) for row in checked_list("groups", self.groups)
+        ]
+        if not 1 <= len(groups) <= MAX_GROUPS:
+            raise ValueError(f"groups must be 1 to {MAX_GROUPS} lists, got {len(groups)}")
+        for group in groups:
+            if not group or not all(isinstance(pattern, str) and pattern for pattern in group):
+                raise ValueError(f"a group must be a list of wildcards, got {quote(group)}")
+        return tuple(tuple(group) for group in groups)
+
+    def _checked_computed(self) -> tuple[tuple[int, ...], ...]:
+        rows = []
+        for row in self._per_step("computed", self.computed):
+            numbers = checked_list("the groups computed at a step", row)
+            for number in numbers:
+                check_int("a group", number, 0, len(self.groups) - 1)
+            if len(set(numbers)) != len(numbers):
+                raise ValueError(f"the groups of a step must be different, got {quote(numbers)}")
+            rows.append(tuple(sorted(numbers)))
+        if len(rows[0]) != len(self.groups):
+            raise ValueError(f"step 0 must compute all groups, got {quote(rows[0])}")
+        return tuple(rows)
+
+    def _checked_forecast(self, row: object) -> tuple[tuple[float, ...], ...] | None:
+        if row is None:
+            return None
+        groups = checked_list("the forecast weights of a step", row)
+        if len(groups) != len(self.groups):
+            raise ValueError(
+                f"forecast weights of a step need one list per group, {len(self.groups)} in all, "
+                f"got {len(groups)}"
+            )
+        return tuple(check_weights("forecast weights", weights, MAX_WEIGHTS) for weights in groups)
+
+    def _check_enough_stored(self) -> None:
+        """Refuse weights of features or scores that no earlier step has stored."""
+        stored = [0] * len(self.groups)
+        scores = 0
+        for index, step in enumerate(self.plan(self.num_steps)):
+            if step.action is Action.KEYFRAME:
+                stored = [count + 1 for count in stored]
+                scores += 1
+                continue
+            if step.action is Action.JUMP and self.computed[index]:
+                raise ValueError(
+                    f"step {index} is a jump, so it can compute no group, got "
+                    f"{quote(self.computed[index])}"
+                )
+            if step.mixing_weight < 1 and len(step.score_weights) > scores:
+                raise ValueError(
+                    f"step {index} weighs {len(step.score_weights)} scores, {scores} keyframes "
+                    "come before it"
+                )
+            for group, weights in enumerate(step.forecast_weights or ()):
+                if group not in step.computed and len(weights) > stored[group]:
+                    raise ValueError(
+                        f"step {index} weighs {len(weights)} features of group {group}, "
+                        f"{stored[group]} are stored before it"
+                    )
+            for group in step.computed:
+                stored[group] += 1
