@@ -43,7 +43,8 @@ class Clock:
     Args:
         scheduler: its `set_timesteps` and `step` are wrapped until `detach`.
         on_start: called when timesteps have been set: a run begins.
-        on_step: called with the index of the step that just ended and the run's step count.
+        on_step: called with the index of the step that just ended, the run's step count and what
+            `scheduler.step` returned.
 
     Raises:
         ValueError: the scheduler already drives another run.
@@ -53,7 +54,7 @@ class Clock:
         self,
         scheduler: SchedulerMixin,
         on_start: Callable[[], None],
-        on_step: Callable[[int, int], None],
+        on_step: Callable[[int, int, Any], None],
     ) -> None:
         if isinstance(scheduler.step, _Method):
             raise ValueError(
@@ -86,7 +87,7 @@ class Clock:
             # Read before the scheduler moves its own counters.
             self._locate(kwargs["timestep"] if "timestep" in kwargs else args[place])
             result = step(*args, **kwargs)
-            self._tick()
+            self._tick(result)
             return result
 
         for name, wrapper in (("set_timesteps", start), ("step", end)):
@@ -136,13 +137,13 @@ class Clock:
         matches = (self.scheduler.timesteps == timestep).nonzero()
         return int(matches[0]) if len(matches) else 0
 
-    def _tick(self) -> None:
+    def _tick(self, result: Any) -> None:
         index, num_steps = self.index, self.num_steps
         self.index += 1
         # A loop that runs again over the same timesteps begins a new run.
         if self.index >= num_steps:
             self.restart()
-        self._on_step(index, num_steps)
+        self._on_step(index, num_steps, result)
 
 
 def _place_in(timesteps: Tensor, timestep: Any) -> int | None:

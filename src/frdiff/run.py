@@ -6,10 +6,11 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
-from torch import nn
+from torch import Tensor, nn
 
 from frdiff.clock import Clock, noise_coordinates
 from frdiff.cost import CallCost, Example, call_cost
@@ -83,12 +84,14 @@ class Run:
         policy: as given.
         plan: the table of the current or last run; None before the first step has ended.
         patches: one per denoiser.
+        latents: what the last step of the last complete run returned; None before.
     """
 
     def __init__(self, denoisers: list[nn.Module], policy: Policy, source: Source) -> None:
         self.policy = policy
         self.plan: Plan | None = None
         self.patches: list[DenoiserPatch] = []
+        self.latents: Tensor | None = None
         self._source = source
         self._examples: dict[tuple[int, torch.Size], Example] = {}
         self._costs: dict[tuple[int, torch.Size], CallCost] = {}
@@ -221,7 +224,7 @@ class Run:
             self._called = True
             self._began = time.perf_counter()
 
-    def _on_step(self, index: int, num_steps: int) -> None:
+    def _on_step(self, index: int, num_steps: int, result: Any) -> None:
         self._ever_stepped = True
         if index == 0:
             if self._began is None:  # a compiled loop that runs again over the same timesteps
@@ -237,6 +240,7 @@ class Run:
         for patch in self.patches:
             patch.bank.commit(self._coordinates[index], keyframe)
         if index + 1 == num_steps:
+            self.latents = result if isinstance(result, Tensor) else result[0]
             self._finish()
             return
         for patch in self.patches:

@@ -164,7 +164,7 @@ def smoothcache(pipe: DiffusionPipeline, steps: int, interval: int) -> Iterator[
     helper = DiffuserCacheHelper(patched.transformer, schedule=schedule)
     helper.enable()
     # It does not see where a run begins, and prints a line per block and step.
-    clock = Clock(patched.scheduler, helper.reset_state, lambda step, count: None)
+    clock = Clock(patched.scheduler, helper.reset_state, lambda *ended: None)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield patched
@@ -189,7 +189,7 @@ def _diffusers_hook(
         HookRegistry.check_if_exists_or_initialize(transformer).reset_stateful_hooks()
         _set_cache_context(transformer, CacheContext("both halves"))
 
-    clock = Clock(patched.scheduler, begin, lambda step, count: None)
+    clock = Clock(patched.scheduler, begin, lambda *ended: None)
     try:
         yield patched
     finally:
