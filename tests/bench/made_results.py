@@ -1,9 +1,21 @@
 """Results made up by hand, for tests of what is concluded from them."""
 
 from frdiff.bench.methods import Method
-from frdiff.bench.results import About, Distribution, Fidelity
+from frdiff.bench.results import About, Conditions, Distribution, Fidelity
 
-ABOUT = About(hardware="made up", dtype="float32", versions={"frdiff": "0"})
+ABOUT = About(hardware="made up", versions={"frdiff": "0"})
+CONDITIONS = Conditions(
+    pictures=2,
+    prompts_hash="0",
+    seed=0,
+    batch=2,
+    guidance=None,
+    full_steps=25,
+    converged_steps=100,
+    weights_hash="0",
+    device="cpu",
+    dtype="float32",
+)
 
 
 def record(family, setting, steps=50):
@@ -15,23 +27,16 @@ def record(family, setting, steps=50):
         "scheduler": "ddim",
         "method": Method(family, setting, steps, "ddim").config,
         "policy_hash": None,
-        "setup": {
-            "pictures": 2,
-            "seed": 0,
-            "batch": 2,
-            "guidance": None,
-            "full_steps": 25,
-            "converged_steps": 100,
-        },
+        "setup": CONDITIONS,
         "about": ABOUT,
     }
 
 
-def fidelity(family, setting, macs, psnr, seconds=None, jumps=0):
+def fidelity(family, setting, macs, psnr, seconds=None, jumps=0, model="toy"):
     """A result of median `psnr` dB, `macs` of 100 and as many seconds of 100, or `seconds`."""
     seconds = macs if seconds is None else seconds
     return Fidelity(
-        **record(family, setting),
+        **record(family, setting) | {"model": model},
         agreement=90.0,
         psnr_converged=[psnr, psnr],
         ssim_converged=[0.5, 0.5],

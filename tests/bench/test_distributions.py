@@ -30,7 +30,7 @@ def test_the_best_of_each_group_at_each_speed_up():
         fidelity("frdiff, linear, interval 2", "25 steps", 60, 47.0),
         fidelity("paper, DDIM 50", "interval 2", 90, 35.0),
     ]
-    tasks = [(point, method.family) for point, method in distribution_tasks(results)]
+    tasks = [(point, method["family"]) for point, method in distribution_tasks(results)]
     assert tasks == [
         ("full", FULL.family),
         ("full, seeds B", FULL.family),

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from frdiff.bench.embedder import load_embedder
 from frdiff.bench.metrics import (
     capped_psnr,
     frechet_distance,
@@ -48,6 +49,18 @@ def test_distances_grow_with_the_shift():
 def test_the_order_of_samples_does_not_matter():
     x, y = features(), features(shift=0.3, seed=1)
     assert frechet_distance(x[::-1].copy(), y) == pytest.approx(frechet_distance(x, y), rel=1e-6)
+
+
+def test_the_size_of_batches_does_not_matter():
+    images = np.random.default_rng(0).random((70, 16, 16, 1), dtype=np.float32)
+    embedder = load_embedder("digits")
+    one_by_one = np.concatenate([embedder.features(image[None]) for image in images])
+    together = embedder.features(images)
+    assert np.allclose(one_by_one, together, atol=1e-4)
+    other = features(70, width=together.shape[1])
+    assert frechet_distance(other, one_by_one) == pytest.approx(
+        frechet_distance(other, together), rel=1e-3
+    )
 
 
 def test_precision_and_recall_tell_missing_quality_from_missing_variety():

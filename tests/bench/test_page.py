@@ -32,15 +32,15 @@ def page(tmp_path_factory):
         fidelity("paper, DDIM 50", "interval 2", 90, 39.0),
     ]
     for result in results:
-        definition = {"method": result.method, "setup": result.setup}
+        definition = {"method": result.method, "setup": result.setup.model_dump()}
         path = result_path(folder, result.model, "fidelity", definition)
         write_result(path, result)
         Image.new("RGB", (96, 16), "teal").save(path.with_suffix(".png"))
-    loss = distribution("paper, DDIM 50", "interval 2", "2x", 1.5)
+    loss = distribution("frdiff, linear, interval 3", "25 steps", "2x", 1.5)
     write_result(folder / "toy--distribution.json", loss)
     # A name that would break a page which does not escape.
     absence = Absence(model="toy", family="<script>throw 1</script>", reason="not installed")
-    write_result(absence_path(folder, "toy", "peer"), absence)
+    write_result(absence_path(folder, absence), absence)
     (folder / "broken.json").write_text("{")
     Image.new("RGB", (20, 20)).save(folder / "analysis-toy-price.png")
     write_report(folder, folder / "page")

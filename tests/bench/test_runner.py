@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import frdiff.bench.runner as runner
 from conftest import make_dit_pipe
@@ -117,12 +118,18 @@ def test_a_corrupt_file_costs_its_own_result_only(bench, methods, tmp_path):
 
 
 def test_a_peer_that_fails_is_listed_and_costs_the_others_nothing(bench, methods):
-    broken = Method("FirstBlockCache", "no such option", 10, peer="firstblock", options=(("x", 1),))
-    assert measure_all(bench, [broken, *methods]) == 0
+    peers = [
+        Method("FirstBlockCache", name, 10, peer="firstblock", options=((name, 0.1),))
+        for name in ("threshold", "no_such_option")
+    ]
+    assert measure_all(bench, [*peers, *methods]) == 0
     results = read_results(bench.folder.glob("*.json"))
-    assert len(results.fidelities) == 4
-    assert [row.family for row in results.absences] == ["FirstBlockCache"]
-    assert results.absences[0].reason.startswith("failed: TypeError")
+    assert len(results.fidelities) == 5
+    (absence,) = results.absences
+    assert (absence.family, absence.setting) == ("FirstBlockCache", "no_such_option")
+    assert absence.reason.startswith("failed: TypeError")
+    (works,) = (row for row in results.fidelities if row.family == "FirstBlockCache")
+    assert works.macs < works.macs_full and works.nfe is works.bank_bytes is None
 
 
 def test_families_are_drawn_together_four_at_a_time():
@@ -145,6 +152,12 @@ def test_families_are_drawn_together_four_at_a_time():
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
         ({"psnr_full": [float("nan"), 1.0]}, "psnr_full.0: Input should be a finite number"),
         ({"frdiff_bench": 2}, "frdiff_bench: Input should be 1"),
+        ({"macs": 0}, "macs: Input should be greater than 0"),
+        ({"macs": 10**30}, "macs: Input should be less than"),
+        ({"model": "../x"}, "model: String should match"),
+        ({"ssim_full": [0.5, 0.5]}, "one value per picture, 4 in all"),
+        ({"seconds": [1.0, 1.0]}, "one value per timed batch"),
+        ({"setup": {}}, "setup.pictures: Field required"),
     ],
 )
 def test_hostile_fields_are_named(bench, methods, change, message):
@@ -153,6 +166,17 @@ def test_hostile_fields_are_named(bench, methods, change, message):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=message):
         read_result(path)
+
+
+def test_results_under_other_conditions_are_left_out(bench, methods, tmp_path):
+    measure_all(bench, methods)
+    with torch.no_grad():
+        next(bench.pipe.transformer.parameters()).add_(1)
+    other = Bench("tiny", bench.pipe, bench.setup, bench.folder)
+    assert other.path(methods[0]) != bench.path(methods[0])
+    measure_all(other, methods[:1])
+    results = write_report(bench.folder, tmp_path / "page")
+    assert results.errors[0].startswith("tiny: 2 results under other conditions")
 
 
 def test_a_budget_of_nothing_measures_nothing(bench, methods):

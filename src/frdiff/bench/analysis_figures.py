@@ -8,24 +8,29 @@ from matplotlib.figure import Figure
 
 from frdiff.bench.analysis import Analysis, Similarity, Spectra, TargetPrice
 
-__all__ = ["draw_analysis"]
+__all__ = ["analysis_paths", "draw_analysis"]
 
 COLUMNS = 6
+PARTS = ("similarity", "spectrum", "price")
+
+
+def analysis_paths(folder: Path, model: str) -> list[Path]:
+    """Where the pictures of a model's analysis lie in `folder`, one per finding."""
+    return [folder / f"analysis-{model}-{part}.png" for part in PARTS]
 
 
 def draw_analysis(found: Analysis, folder: Path, model: str) -> list[Path]:
     """Write `analysis-<model>-*.png` into `folder`; returns one path per finding."""
     folder.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "similarity": similarity_figure(found.similarities),
-        "spectrum": spectrum_figure(found.spectra),
-        "price": price_figure(found.prices),
-    }
-    paths = []
-    for (name, figure), finding in zip(figures.items(), found.findings, strict=True):
+    figures = (
+        similarity_figure(found.similarities),
+        spectrum_figure(found.spectra),
+        price_figure(found.prices),
+    )
+    paths = analysis_paths(folder, model)
+    for path, figure, finding in zip(paths, figures, found.findings, strict=True):
         figure.suptitle(finding, fontsize=10)
-        paths.append(folder / f"analysis-{model}-{name}.png")
-        figure.savefig(paths[-1], dpi=100)
+        figure.savefig(path, dpi=100)
     return paths
 
 

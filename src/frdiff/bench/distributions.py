@@ -4,7 +4,7 @@ A distance means nothing alone: the full run drawn again from other seeds is at 
 itself too. Only what lies beyond that spread is a loss.
 """
 
-from collections import defaultdict
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,33 +17,51 @@ from frdiff.bench.inception import Inception
 from frdiff.bench.methods import FULL, Method
 from frdiff.bench.metrics import frechet_distance, kernel_distance, precision_recall
 from frdiff.bench.results import Distribution, Fidelity, result_path, write_result
-from frdiff.bench.runner import Bench
+from frdiff.bench.runner import Bench, is_finished
 from frdiff.bench.summary import GROUPS, SPEEDUPS, best_at, rows_of
 from frdiff.sampling import sample
 
-__all__ = ["distribution_tasks", "measure_distribution"]
+__all__ = ["distribution_path", "distribution_tasks", "measure_distribution"]
 
 SEED_SETS = {"full": 10_000, "full, seeds B": 20_000, "full, seeds C": 30_000}
-CLAIMED: dict[str, tuple[str, ...]] = defaultdict(tuple)
-CLAIMED["fewer steps, DDIM"] = ("50 steps",)
-CLAIMED["paper, DDIM 50"] = ("interval 2", "interval 3")
+# Which full run another is compared with: round the circle, so that three seeds give three pairs.
+OTHER_SEEDS = dict(zip(SEED_SETS, [*list(SEED_SETS)[1:], "full"], strict=True))
+CLAIMED = {
+    "fewer steps, DDIM": ("50 steps",),
+    "paper, DDIM 50": ("interval 2", "interval 3"),
+}
 
 
-def distribution_tasks(results: Sequence[Fidelity]) -> list[tuple[str, Method]]:
-    """The operating points: the full run from three sets of seeds, then the best of each group.
+def distribution_tasks(results: Sequence[Fidelity]) -> list[tuple[str, dict[str, Any]]]:
+    """The operating points and the methods' definitions: the full run, then the best of each group.
 
-    For each speed-up and group the best setting by median PSNR among those that reach the speed-up
-    to within 5 % is taken; at last what the paper claims to be without loss, and its full run.
+    The full run is drawn from three sets of seeds. For each speed-up and group the best setting by
+    median PSNR among those that reach the speed-up to within 5 % is taken; at last what the paper
+    claims to be without loss, and its full run.
     """
-    tasks = [(point, FULL) for point in SEED_SETS]
+    tasks = [(point, FULL.config) for point in SEED_SETS]
     rows = rows_of(results)
     for speedup in SPEEDUPS:
         for group in GROUPS:
             best = best_at([row for row in rows if row.group == group], speedup)
             if best is not None:
-                tasks.append((f"{speedup:g}x", Method.from_config(best.result.method)))
-    claimed = [row.result for row in rows if row.result.setting in CLAIMED[row.result.family]]
-    return tasks + [("claim", Method.from_config(result.method)) for result in claimed]
+                tasks.append((f"{speedup:g}x", best.result.method))
+    claimed = [
+        row.result for row in rows if row.result.setting in CLAIMED.get(row.result.family, ())
+    ]
+    return tasks + [("claim", result.method) for result in claimed]
+
+
+def distribution_path(
+    bench: Bench, point: str, method: Method, inception: Inception | None
+) -> Path:
+    """The file of a measurement; see `measure_distribution` for the arguments."""
+    definition = bench.definition(method, point=point, **_named(inception))
+    return result_path(bench.folder, bench.model, "distribution", definition)
+
+
+def _named(inception: Inception | None) -> dict[str, str]:
+    return {} if inception is None else {"inception": inception.name}
 
 
 def measure_distribution(
@@ -60,10 +78,8 @@ def measure_distribution(
         point: a name in `distribution_tasks`; the full run's say which seeds to draw from.
         inception: a second network to look through.
     """
-    more = {} if inception is None else {"inception": inception.name}
-    definition = bench.definition(method, point=point, **more)
-    path = result_path(bench.folder, bench.model, "distribution", definition)
-    if path.exists():
+    path = distribution_path(bench, point, method, inception)
+    if is_finished(path):
         return
 
     def look(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,11 +87,10 @@ def measure_distribution(
         return seen if inception is None else seen | {"inception": inception.features(images)}
 
     def features(chosen: Method, seed: int) -> dict[str, np.ndarray]:
-        return _features(bench, chosen, seed, more, look)
+        return _features(bench, chosen, seed, _named(inception), look)
 
     seen = features(method, SEED_SETS.get(point, SEED_SETS["full"]))
-    other = "full" if point == "full, seeds B" else "full, seeds B"
-    seen_full = features(FULL, SEED_SETS[other])
+    seen_full = features(FULL, SEED_SETS[OTHER_SEEDS.get(point, "full, seeds B")])
     drawn, full = seen["own"], seen_full["own"]
     training = embedder.training_features
     precision, recall = precision_recall(training, drawn)
@@ -120,17 +135,27 @@ def _features(
     parts = parts.with_suffix("")
     parts.mkdir(parents=True, exist_ok=True)
     batches = []
-    with method.attached(bench.pipe) as (source, _):
+    with method.attached(bench.pipe, setup.guidance) as (source, _):
         for first, prompts in setup.batches():
             path = parts / f"{first}.npz"
-            if not path.exists():
+            kept = _load(path)
+            if kept is None:
                 images = sample(
                     source, prompts, steps=method.steps, seed=first, guidance=setup.guidance
                 )
-                _save(path, look(images))
-            with np.load(path, allow_pickle=False) as kept:
-                batches.append(dict(kept))
+                kept = look(images)
+                _save(path, kept)
+            batches.append(kept)
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _load(path: Path) -> dict[str, np.ndarray] | None:
+    """The features in a file; None if it holds none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return dict(kept)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
 
 
 def _save(path: Path, features: dict[str, np.ndarray]) -> None:

@@ -15,7 +15,8 @@ __all__ = ["AXES", "METRICS", "distribution_figure", "pareto_figure", "strip"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 COLOURS = {"fewer steps": "#000000", "paper": "#D55E00", "frdiff": "#0072B2", "peer": "#009E73"}
-SHADES = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
+HEIGHT = 64
 
 AXES: dict[str, tuple[str, Callable[[Row], float]]] = {
     "time": ("speed-up, measured (full run = 1)", lambda row: row.speedup),
@@ -48,7 +49,7 @@ def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
         number = used[group] = used.get(group, -1) + 1
         style: dict[str, Any] = {
             "color": COLOURS[group],
-            "marker": SHADES[number % len(SHADES)],
+            "marker": MARKERS[number % len(MARKERS)],
             "alpha": 1.0 if group in ("frdiff", "fewer steps") else 0.75,
         }
         points = [(1 / speed(row), quality(row)) for row in own]
@@ -69,7 +70,7 @@ def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
 
 
 def distribution_figure(pairs: Sequence[tuple[Distribution, float]]) -> Figure:
-    """Fréchet distances over speed-up, a colour per group; within the grey band nothing is lost.
+    """Fréchet distances over speed-up, a colour per group; in the grey band nothing is lost.
 
     Args:
         pairs: measurements of one model, each with its speed-up.
@@ -83,7 +84,7 @@ def distribution_figure(pairs: Sequence[tuple[Distribution, float]]) -> Figure:
     for name, (axes, distance) in panels.items():
         spread = [distance(row) for row, _ in pairs if row.point.startswith("full")]
         if spread:
-            axes.axhspan(min(spread), max(spread), color="0.85", label="full run, three seeds")
+            axes.axhspan(0, max(spread), color="0.9", label="full run, other seeds")
         for group in GROUPS:
             own = [
                 (speedup, distance(row))
@@ -99,15 +100,19 @@ def distribution_figure(pairs: Sequence[tuple[Distribution, float]]) -> Figure:
     return figure
 
 
-def strip(rows: Sequence[tuple[str, Path]], scale: int = 1) -> Image.Image:
+def strip(rows: Sequence[tuple[str, Path]]) -> Image.Image:
     """Strips of the same seeds, one under another, each with its caption at the left.
 
     Args:
-        rows: captions and the PNG of each method's first pictures.
-        scale: enlargement by whole pixels.
+        rows: captions and the PNG of each method's first pictures, all of one size; small ones
+            are enlarged by whole pixels.
+
+    Raises:
+        OSError: a file that holds no picture.
     """
     font = ImageFont.load_default(14)
     pictures = [Image.open(path).convert("RGB") for _, path in rows]
+    scale = max(1, HEIGHT // pictures[0].height)
     pictures = [
         picture.resize((picture.width * scale, picture.height * scale), 0) for picture in pictures
     ]

@@ -1,8 +1,8 @@
 """Methods on one model: what they draw, what they cost, and how long they take.
 
 Each batch of pictures is drawn once. The first one is also counted: MACs by the operations that
-run, whoever's method it is, and bytes of the tensors alive at a time. The others are timed, in
-turns with the full run on the same noise.
+run, whoever's method it is, and bytes of the tensors alive at a time. Some of the others are timed,
+in turns with the full run on the same noise.
 """
 
 import time
@@ -96,7 +96,7 @@ def draw(pipe: DiffusionPipeline, methods: Sequence[Method], setup: Setup) -> li
         # Everyone goes first once in a while: whoever follows finds another machine.
         first = number % len(turns)
         for index, method in turns[first:] + turns[:first]:
-            with method.attached(pipe) as (source, run), ExitStack() as stack:
+            with method.attached(pipe, setup.guidance) as (source, run), ExitStack() as stack:
                 counting = None if number else stack.enter_context(_Counting(pipe))
                 began = time.perf_counter()
                 drawn = sample(

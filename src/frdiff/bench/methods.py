@@ -12,8 +12,8 @@ from diffusers import DiffusionPipeline
 
 from frdiff.bench.peers import attach_peer
 from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, dumps, loads
-from frdiff.run import Run, apply
-from frdiff.sampling import set_scheduler
+from frdiff.run import Run
+from frdiff.setting import Setting
 
 __all__ = ["FULL", "Method", "all_methods", "quick_methods"]
 
@@ -50,7 +50,7 @@ class Method:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Method":
-        """The method that `config` defines; what `config` gave comes from a file, so is checked.
+        """The method that `config` defines.
 
         Raises:
             ValueError: fields unknown or missing, or a policy that is none.
@@ -70,26 +70,24 @@ class Method:
         return hashlib.sha256(dumps(self.policy).encode()).hexdigest()[:12]
 
     @contextmanager
-    def attached(self, pipe: DiffusionPipeline) -> Iterator[tuple[Any, Run | None]]:
+    def attached(
+        self, pipe: DiffusionPipeline, guidance: float | None = None
+    ) -> Iterator[tuple[Any, Run | None]]:
         """What to sample from, and the run of a policy. `pipe` is as before afterwards.
 
+        Args:
+            guidance: at which a peer that needs a calibration run makes it.
+
         Raises:
-            ImportError: a peer that is not installed.
-            ValueError: a peer that does not support the model.
+            ValueError: a peer that is not installed or does not support the model.
         """
-        own = pipe.scheduler
-        try:
-            set_scheduler(pipe, self.scheduler)
-            if self.policy is not None:
-                with apply(pipe, self.policy) as run:
-                    yield pipe, run
-            elif self.peer is not None:
-                with attach_peer(self.peer, pipe, self.steps, dict(self.options)) as patched:
-                    yield patched, None
-            else:
-                yield pipe, None
-        finally:
-            pipe.scheduler = own
+        with Setting(self.steps, self.policy, self.scheduler).attached(pipe) as run:
+            if self.peer is None:
+                yield pipe, run
+                return
+            options = dict(self.options)
+            with attach_peer(self.peer, pipe, self.steps, guidance, options) as patched:
+                yield patched, None
 
 
 FULL_STEPS = 25
@@ -146,7 +144,8 @@ def peer_methods() -> list[Method]:
             peer("taylorseer", "TaylorSeer (diffusers)", every, steps, interval=interval),
         ]
         if steps == FULL_STEPS:
-            rows.append(peer("smoothcache", "SmoothCache", every, interval=interval))
+            even = "SmoothCache, even schedule"
+            rows.append(peer("smoothcache", even, every, interval=interval))
     for ratio in (0.25, 0.5, 0.6, 0.75):
         rows.append(peer("tomesd", "tomesd", f"ratio {ratio}", ratio=ratio))
     for gate, interval in ((15, 1), (10, 1), (10, 5), (5, 5), (5, 2)):
@@ -204,6 +203,7 @@ def all_methods(peers: bool) -> list[Method]:
     for interval in (2, 3):
         rows += [
             paper("ddim", 50, interval, mixing=False, targets="residual"),
-            paper("dpm++", FULL_STEPS, interval),
+            paper("ddim", FULL_STEPS, interval),
         ]
+    rows += [paper("dpm++", FULL_STEPS, interval) for interval in (2, 3, 4, 5)]
     return rows + (peer_methods() if peers else [])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from scipy.stats import bootstrap
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
@@ -131,5 +132,4 @@ def _covered(points: np.ndarray, by: np.ndarray) -> float:
     # A point is its own nearest neighbour, hence one more.
     own, _ = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(by).kneighbors(by)
     radii = own[:, -1]
-    distances = np.linalg.norm(points[:, None] - by[None], axis=2)
-    return float(np.mean((distances <= radii).any(axis=1)))
+    return float(np.mean((cdist(points, by) <= radii).any(axis=1)))

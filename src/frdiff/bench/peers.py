@@ -35,14 +35,12 @@ class Peer:
     """A method of others.
 
     Attributes:
-        name: as in the registry.
         package: on PyPI.
         module: that it is imported as.
         denoisers: class names that it supports, by its documentation and by trial.
         attach: pipe, steps and options -> context manager.
     """
 
-    name: str
     package: str
     module: str
     denoisers: tuple[str, ...]
@@ -50,12 +48,14 @@ class Peer:
 
 
 PEERS: dict[str, Peer] = {}
+CALIBRATED = ("magcache",)
+CALIBRATION_SEED = 123_456
 
 
 def _peer(package: str, module: str, *denoisers: str) -> Callable[[Attach], Attach]:
     def add(attach: Attach) -> Attach:
         name = attach.__name__
-        PEERS[name] = Peer(name, package, module, denoisers, attach)
+        PEERS[name] = Peer(package, module, denoisers, attach)
         return attach
 
     return add
@@ -74,9 +74,17 @@ def peer_absence(name: str, pipe: DiffusionPipeline) -> str | None:
 
 @contextmanager
 def attach_peer(
-    name: str, pipe: DiffusionPipeline, steps: int, options: dict[str, Any]
+    name: str,
+    pipe: DiffusionPipeline,
+    steps: int,
+    guidance: float | None,
+    options: dict[str, Any],
 ) -> Iterator[Any]:
     """What to sample from, with the peer at work; `pipe` is as before afterwards.
+
+    Args:
+        guidance: of the runs to come, for peers that calibrate.
+        options: of the peer.
 
     Raises:
         ValueError: the peer is not installed or does not support the model.
@@ -84,6 +92,8 @@ def attach_peer(
     absence = peer_absence(name, pipe)
     if absence is not None:
         raise ValueError(f"{name}: {absence}")
+    if name in CALIBRATED:
+        options = options | {"guidance": guidance}
     with PEERS[name].attach(pipe, steps, **options) as patched:
         yield patched
 
@@ -226,7 +236,9 @@ def taylorseer(pipe: DiffusionPipeline, steps: int, interval: int) -> AbstractCo
 
 @_peer("diffusers", "diffusers", "DiTTransformer2DModel")
 @contextmanager
-def magcache(pipe: DiffusionPipeline, steps: int, threshold: float) -> Iterator[Any]:
+def magcache(
+    pipe: DiffusionPipeline, steps: int, threshold: float, guidance: float | None
+) -> Iterator[Any]:
     """diffusers' MagCache (Ma et al. 2025), calibrated on one picture as its documentation says."""
     from diffusers.hooks import MagCacheConfig, apply_mag_cache
 
@@ -239,7 +251,7 @@ def magcache(pipe: DiffusionPipeline, steps: int, threshold: float) -> Iterator[
         contextlib.redirect_stdout(printed),
         _diffusers_hook(pipe, configured(calibrate=True)) as patched,
     ):
-        sample(patched, ["0"], steps=steps)
+        sample(patched, ["0"], steps=steps, seed=CALIBRATION_SEED, guidance=guidance)
     numbers = re.search(r"\[([0-9][^\]]*)\]", printed.getvalue())
     if numbers is None:
         raise ValueError("MagCache printed no ratios in its calibration run")

@@ -2,18 +2,24 @@
 
 import base64
 import io
+import itertools
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from PIL import Image
 
+from frdiff.bench.analysis_figures import analysis_paths
 from frdiff.bench.claims import Claim, judge_claims
+from frdiff.bench.distributions import distribution_tasks
 from frdiff.bench.figures import AXES, METRICS, distribution_figure, pareto_figure, strip
+from frdiff.bench.methods import FULL
 from frdiff.bench.results import (
     Absence,
+    Conditions,
     Distribution,
     Fidelity,
     Results,
@@ -24,7 +30,7 @@ from frdiff.bench.summary import SPEEDUPS, Row, Standing, best_at, rows_of, stan
 
 __all__ = ["write_report"]
 
-FIGURES = (("time", "psnr"), ("macs", "psnr"), ("time", "psnr_full"), ("time", "ssim"))
+NEAR = 1.6
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,9 @@ class _Section:
 
     model: str
     about: str
-    setup: dict[str, Any]
+    setup: Conditions
     rows: list[Row]
+    groups: list[Standing]
     standings: list[Standing]
     claims: list[Claim]
     distributions: list[tuple[Distribution, float]]
@@ -89,46 +96,66 @@ def write_report(folder: Path, output: Path) -> Results:
     return results
 
 
+def _comparable(model: str, results: Results) -> tuple[list[Fidelity], list[Distribution]]:
+    """A model's results under the conditions that most of them share; the others are named."""
+    own = [result for result in results.fidelities if result.model == model]
+    conditions = Counter(result.setup for result in own).most_common(1)[0][0]
+    fidelities = [result for result in own if result.setup == conditions]
+    if len(fidelities) < len(own):
+        results.errors.append(
+            f"{model}: {len(own) - len(fidelities)} results under other conditions (weights, "
+            "device, seeds, pictures) than most; report them from a folder of their own"
+        )
+    wanted = {(point, json.dumps(config)) for point, config in distribution_tasks(fidelities)}
+    found: dict[tuple[str, str], Distribution] = {}
+    for row in results.distributions:
+        key = row.point, json.dumps(row.method)
+        same = row.model == model and row.setup.weights_hash == conditions.weights_hash
+        # Of two at one point the one that was seen through Inception too says more.
+        if same and key in wanted and (key not in found or row.inception):
+            found[key] = row
+    return fidelities, sorted(found.values(), key=lambda row: (row.point, row.family))
+
+
 def _section(model: str, results: Results, folder: Path, output: Path) -> _Section:
-    fidelities = [result for result in results.fidelities if result.model == model]
-    distributions = [result for result in results.distributions if result.model == model]
-    measured = {result.family for result in fidelities}
+    fidelities, distributions = _comparable(model, results)
+    measured = {
+        (result.family, setting) for result in fidelities for setting in (result.setting, None)
+    }
     absences = [
         absence
         for absence in results.absences
-        if absence.model == model and absence.family not in measured
+        if absence.model == model and (absence.family, absence.setting) not in measured
     ]
     rows = rows_of(fidelities)
     speedups = {(row.result.family, row.result.setting): row.speedup for row in rows}
-    paired = [
-        (row, speedups[row.family, row.setting])
-        for row in sorted(distributions, key=lambda row: (row.point, row.family))
-        if (row.family, row.setting) in speedups
-    ]
+    paired = [(row, speedups[row.family, row.setting]) for row in distributions]
     about = fidelities[0].about
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return _Section(
         model=model,
-        about=f"{about.hardware}; {about.dtype}; {versions}",
+        about=f"{about.hardware}; {fidelities[0].setup.dtype}; {versions}",
         setup=fidelities[0].setup,
         rows=rows,
-        standings=standings(rows),
+        groups=standings(fidelities, lambda row: row.group),
+        standings=standings(fidelities),
         claims=judge_claims(fidelities, distributions),
         distributions=paired,
         distribution_figures=_distribution_figures(model, paired, output),
         absences=absences,
         figures=_figures(model, rows, output),
-        strips=_strips(rows, folder),
+        strips=_strips(rows, folder, results.errors),
         analysis=[
-            _Picture(path.stem.removeprefix(f"analysis-{model}-").replace("-", " "), _url(path))
-            for path in sorted(folder.glob(f"analysis-{model}-*.png"))
+            _Picture(path.stem.removeprefix(f"analysis-{model}-"), _url(path))
+            for path in analysis_paths(folder, model)
+            if path.is_file()
         ],
     )
 
 
 def _figures(model: str, rows: Sequence[Row], output: Path) -> list[_Picture]:
     pictures = []
-    for axis, metric in FIGURES:
+    for metric, axis in itertools.product(METRICS, AXES):
         path = output / f"{model}-{metric}-{axis}.png"
         pareto_figure(rows, axis, metric).savefig(path, dpi=110)
         caption = f"{METRICS[metric][0]} over {AXES[axis][0]}"
@@ -146,24 +173,30 @@ def _distribution_figures(
     return [_Picture("Fréchet distances over speed-up", _url(path))]
 
 
-def _strips(rows: Sequence[Row], folder: Path) -> list[_Picture]:
-    """For each speed-up, the full run and the best setting of every family that reaches it."""
-    full = next((row for row in rows if row.result.setting == "25 steps"), rows[0])
+def _strips(rows: Sequence[Row], folder: Path, errors: list[str]) -> list[_Picture]:
+    """For each speed-up, the full run and every family's best that is near it.
+
+    What is much faster than asked would show another operating point, so it is left out.
+    """
+    full = [row for row in rows if row.result.method == FULL.config]
     pictures = []
     for speedup in SPEEDUPS:
-        chosen = [full]
+        chosen = list(full)
         for family in dict.fromkeys(row.result.family for row in rows):
             best = best_at([row for row in rows if row.result.family == family], speedup)
-            if best is not None and best.speedup < 1.6 * speedup:
+            if best is not None and best.speedup < NEAR * speedup:
                 chosen.append(best)
         captioned = [(_caption(row), _strip_path(row.result, folder)) for row in chosen]
         there = [(caption, path) for caption, path in captioned if path.is_file()]
-        if len(there) > 1:
-            with Image.open(there[0][1]) as first:
-                scale = max(1, 64 // first.height)
-            buffer = io.BytesIO()
-            strip(there, scale).save(buffer, "PNG", optimize=True)
-            pictures.append(_Picture(f"at {speedup:g}x", _encoded(buffer.getvalue())))
+        if len(there) < 2:
+            continue
+        buffer = io.BytesIO()
+        try:
+            strip(there).save(buffer, "PNG", optimize=True)
+        except (OSError, Image.DecompressionBombError) as error:
+            errors.append(f"pictures at {speedup:g}x: {' '.join(str(error).split())}")
+            continue
+        pictures.append(_Picture(f"at {speedup:g}x", _encoded(buffer.getvalue())))
     return pictures
 
 
@@ -172,7 +205,7 @@ def _caption(row: Row) -> str:
 
 
 def _strip_path(result: Fidelity, folder: Path) -> Path:
-    definition = {"method": result.method, "setup": result.setup}
+    definition = {"method": result.method, "setup": result.setup.model_dump()}
     return result_path(folder, result.model, "fidelity", definition).with_suffix(".png")
 
 

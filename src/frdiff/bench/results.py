@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 __all__ = [
     "MAX_TEXT",
     "About",
     "Absence",
+    "Conditions",
     "Distribution",
     "Fidelity",
     "Record",
@@ -34,17 +35,22 @@ __all__ = [
 ]
 
 MAX_FILE_BYTES = 4_000_000
+# Names that become file names.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 PACKAGES = (
     "frdiff", "torch", "diffusers", "transformers", "torchmetrics",
     "torch-fidelity", "torchvision", "lpips",
+    "DeepCache", "cache-dit", "dit-smoothcache", "tgate", "tomesd",
 )  # fmt: skip
 
 MAX_TEXT = 500
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Name = Annotated[str, Field(pattern=NAME)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**18)]
+Some = Annotated[int, Field(gt=0, le=10**18)]
 Samples = Annotated[list[float], Field(min_length=2, max_length=100_000)]
 
 
@@ -63,8 +69,31 @@ class About(_Checked):
     """
 
     hardware: Text
-    dtype: Text
     versions: dict[Text, Text]
+
+
+class Conditions(_Checked):
+    """What all results of a comparison have in common.
+
+    Attributes:
+        pictures: drawn by every method, `batch` at a time, picture i from `seed + i`.
+        prompts_hash: of the prompts.
+        guidance: guidance scale; None for a model without.
+        full_steps, converged_steps: of the full run and of the converged solution.
+        weights_hash: of the denoisers' weights.
+        device, dtype: where and in what the model ran.
+    """
+
+    pictures: Some
+    prompts_hash: Text
+    seed: int
+    batch: Some
+    guidance: float | None
+    full_steps: Some
+    converged_steps: Some
+    weights_hash: Text
+    device: Text
+    dtype: Text
 
 
 class Record(_Checked):
@@ -75,18 +104,18 @@ class Record(_Checked):
         family, setting, steps, scheduler: of the method.
         method: its whole definition.
         policy_hash: of the policy file; None for methods without one.
-        setup: seed, guidance, batch and counts, as the comparison had them.
+        setup: what it has in common with those that it may be compared with.
     """
 
     frdiff_bench: Literal[1] = 1
-    model: Text
+    model: Name
     family: Text
     setting: Text
-    steps: Count
+    steps: Some
     scheduler: Text
     method: dict[str, Any]
     policy_hash: Text | None
-    setup: dict[str, Any]
+    setup: Conditions
     about: About
 
 
@@ -100,10 +129,11 @@ class Fidelity(Record):
         lpips_converged: per picture; None where LPIPS is not installed.
         seconds, seconds_full: of the timed batches, method and full run in turns.
         macs, macs_full: of one batch, denoisers only.
-        nfe: denoiser calls that computed something; `reuse_steps` of them with stored features.
+        nfe: steps that computed something; `reuse_steps` of them with stored features; None for
+            peers, which do not say.
         jumps: steps without a denoiser call.
         peak_bytes: of tensors alive at a time beyond the model itself, one batch.
-        bank_bytes: most bytes of stored features.
+        bank_bytes: most bytes of stored features; None for peers.
     """
 
     kind: Literal["fidelity"] = "fidelity"
@@ -115,13 +145,28 @@ class Fidelity(Record):
     lpips_converged: Samples | None
     seconds: Annotated[list[Positive], Field(min_length=1)]
     seconds_full: Annotated[list[Positive], Field(min_length=1)]
-    macs: Count
-    macs_full: Annotated[int, Field(gt=0)]
-    nfe: Count
-    reuse_steps: Count
-    jumps: Count
+    macs: Some
+    macs_full: Some
+    nfe: Count | None
+    reuse_steps: Count | None
+    jumps: Count | None
     peak_bytes: Count
-    bank_bytes: Count
+    bank_bytes: Count | None
+
+    @model_validator(mode="after")
+    def _one_value_per_picture(self) -> "Fidelity":
+        per_picture = (
+            self.psnr_converged,
+            self.ssim_converged,
+            self.psnr_full,
+            self.ssim_full,
+            self.lpips_converged or self.psnr_full,
+        )
+        if {len(values) for values in per_picture} != {self.setup.pictures}:
+            raise ValueError(f"metrics need one value per picture, {self.setup.pictures} in all")
+        if len(self.seconds) != len(self.seconds_full):
+            raise ValueError("seconds and seconds_full need one value per timed batch")
+        return self
 
 
 class Distribution(Record):
@@ -152,12 +197,17 @@ class Distribution(Record):
 
 
 class Absence(_Checked):
-    """Why a peer has no curve: not installed, or made for other models."""
+    """Why a peer, or one setting of it, has no result: not installed, unfit, failed.
+
+    Attributes:
+        setting: None for all settings.
+    """
 
     frdiff_bench: Literal[1] = 1
     kind: Literal["absence"] = "absence"
-    model: Text
+    model: Name
     family: Text
+    setting: Text | None = None
     reason: Text
 
 
@@ -183,24 +233,38 @@ class Results:
     errors: list[str]
 
 
-def about_here(device: torch.device, dtype: torch.dtype) -> About:
+def about_here(device: torch.device) -> About:
     """What a measurement on `device` has to say of where it was made."""
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
+    elif device.type == "cpu":
+        threads = f"{torch.get_num_threads()} threads"
+        hardware = f"{_processor() or platform.machine()}, {threads}"
     else:
-        hardware = f"{platform.machine()} {device.type}, {torch.get_num_threads()} threads"
+        hardware = f"{platform.machine()} {device.type}"
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return About(hardware=hardware, dtype=str(dtype).removeprefix("torch."), versions=versions)
+    return About(hardware=hardware, versions=versions)
 
 
-def absence_path(folder: Path, model: str, family: str) -> Path:
-    """The file that says why `family` has no results on `model`."""
-    return folder / f"{_slug(model, family)}--absence.json"
+def _processor() -> str:
+    """The processor's name as Linux tells it; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def absence_path(folder: Path, absence: Absence) -> Path:
+    """The file that says why a family, or a setting of it, has no result."""
+    slug = _slug(absence.model, absence.family, absence.setting or "")
+    return folder / f"{slug}--absence.json"
 
 
 def _slug(*words: str) -> str:

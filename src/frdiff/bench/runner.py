@@ -7,10 +7,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
@@ -21,6 +23,7 @@ from frdiff.bench.peers import peer_absence
 from frdiff.bench.results import (
     MAX_TEXT,
     Absence,
+    Conditions,
     Fidelity,
     about_here,
     absence_path,
@@ -29,9 +32,11 @@ from frdiff.bench.results import (
     write_result,
 )
 from frdiff.compare import ssim
+from frdiff.denoisers import find_denoisers
+from frdiff.run import Stats
 from frdiff.sampling import sample
 
-__all__ = ["Bench", "choose_prompts", "measure_all"]
+__all__ = ["Bench", "choose_prompts", "is_finished", "measure_all", "write_absence"]
 
 OnEvent = Callable[[str, int, int | None], None]
 
@@ -61,24 +66,28 @@ class Bench:
 
     def definition(self, method: Method, **more: Any) -> dict[str, Any]:
         """Everything that defines a measurement, for the name of its file."""
-        return {"method": method.config, "setup": self.described_setup(), **more}
+        return {"method": method.config, "setup": self.conditions.model_dump(), **more}
 
     def path(self, method: Method) -> Path:
         """The file of a method's fidelity."""
         return result_path(self.folder, self.model, "fidelity", self.definition(method))
 
-    def described_setup(self) -> dict[str, Any]:
-        """The setup as files hold it."""
+    @cached_property
+    def conditions(self) -> Conditions:
+        """The setup, and what it is measured on, as files hold it."""
         prompts = json.dumps(self.setup.prompts)
-        return {
-            "pictures": len(self.setup.prompts),
-            "prompts_hash": hashlib.sha256(prompts.encode()).hexdigest()[:12],
-            "seed": self.setup.seed,
-            "batch": self.setup.batch,
-            "guidance": self.setup.guidance,
-            "full_steps": FULL.steps,
-            "converged_steps": CONVERGED_STEPS,
-        }
+        return Conditions(
+            pictures=len(self.setup.prompts),
+            prompts_hash=hashlib.sha256(prompts.encode()).hexdigest()[:12],
+            seed=self.setup.seed,
+            batch=self.setup.batch,
+            guidance=self.setup.guidance,
+            full_steps=FULL.steps,
+            converged_steps=CONVERGED_STEPS,
+            weights_hash=_weights_hash(self.pipe),
+            device=self.pipe.device.type,
+            dtype=str(self.pipe.dtype).removeprefix("torch."),
+        )
 
     def record(self, method: Method) -> dict[str, Any]:
         """The fields that every result has."""
@@ -90,9 +99,19 @@ class Bench:
             "scheduler": method.scheduler,
             "method": method.config,
             "policy_hash": method.policy_hash,
-            "setup": self.described_setup(),
-            "about": about_here(self.pipe.device, self.pipe.dtype),
+            "setup": self.conditions,
+            "about": about_here(self.pipe.device),
         }
+
+
+def _weights_hash(pipe: DiffusionPipeline) -> str:
+    """The first 12 digits of the SHA-256 of all weights of the denoisers."""
+    digest = hashlib.sha256()
+    for denoiser in find_denoisers(pipe).values():
+        for name, weight in sorted(denoiser.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(weight.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
 
 
 def choose_prompts(captions: Sequence[str], count: int, seed: int) -> tuple[str, ...]:
@@ -124,7 +143,8 @@ def measure_all(bench: Bench, methods: Sequence[Method], budget: float | None = 
 
     Args:
         methods: in the order in which their families are measured; the full run is added.
-        budget: seconds after which nothing further begins; None for no limit.
+        budget: seconds after which no further method begins, the converged solution left aside;
+            None for no limit.
 
     Raises:
         ValueError: the converged solution has not converged.
@@ -133,7 +153,7 @@ def measure_all(bench: Bench, methods: Sequence[Method], budget: float | None = 
     bench.on_event("the converged solution", 0, None)
     references = _references(bench)
     everything = list(dict.fromkeys([FULL, *methods]))
-    pending = [method for method in everything if not _finished(bench.path(method))]
+    pending = [method for method in everything if not is_finished(bench.path(method))]
     done = len(everything) - len(pending)
     left = 0
     for group in _groups(pending):
@@ -145,15 +165,11 @@ def measure_all(bench: Bench, methods: Sequence[Method], budget: float | None = 
         if budget is not None and time.monotonic() - began > budget:
             left += len(group)
         elif reason := peer and peer_absence(peer, bench.pipe):
-            _write_absence(bench, family, reason)
+            write_absence(bench, group[0], reason)
+        elif peer is None:
+            _measure(bench, group, references)
         else:
-            try:
-                _measure(bench, group, references)
-            except Exception as error:
-                if peer is None:
-                    raise
-                # Whatever foreign code may raise must not cost the hours of the others.
-                _write_absence(bench, family, f"failed: {type(error).__name__}: {error}")
+            _measure_peers(bench, group, references)
     return left
 
 
@@ -169,23 +185,45 @@ def _groups(methods: Sequence[Method]) -> list[list[Method]]:
     ]
 
 
-def _write_absence(bench: Bench, family: str, reason: str) -> None:
-    absence = Absence(model=bench.model, family=family, reason=reason[:MAX_TEXT])
-    write_result(absence_path(bench.folder, bench.model, family), absence)
+def write_absence(bench: Bench, method: Method, reason: str, whole_family: bool = True) -> None:
+    """Write why a peer, or only this setting of it, has no result."""
+    absence = Absence(
+        model=bench.model,
+        family=method.family,
+        setting=None if whole_family else method.setting,
+        reason=reason[:MAX_TEXT],
+    )
+    write_result(absence_path(bench.folder, absence), absence)
 
 
-def _finished(path: Path) -> bool:
+def is_finished(path: Path) -> bool:
     """Whether `path` holds a result that can be read; what cannot is measured again."""
     try:
-        return isinstance(read_result(path), Fidelity)
+        read_result(path)
     except (OSError, ValueError):
         return False
+    return True
+
+
+def _measure_peers(bench: Bench, group: Sequence[Method], references: _References) -> None:
+    """Measure settings of a peer, together if they let us, and list those that fail.
+
+    Whatever foreign code raises must not cost the hours of the others.
+    """
+    try:
+        _measure(bench, group, references)
+    except Exception as error:
+        if len(group) == 1:
+            reason = f"failed: {type(error).__name__}: {error}"
+            write_absence(bench, group[0], reason, whole_family=False)
+            return
+        for method in group:
+            _measure_peers(bench, [method], references)
 
 
 def _measure(bench: Bench, group: Sequence[Method], references: _References) -> None:
     """Measure and write methods that are drawn in turns."""
     for method, drawing in zip(group, draw(bench.pipe, group, bench.setup), strict=True):
-        stats = drawing.stats
         result = Fidelity(
             **bench.record(method),
             agreement=references.agreement,
@@ -198,21 +236,36 @@ def _measure(bench: Bench, group: Sequence[Method], references: _References) -> 
             seconds_full=list(drawing.seconds_full),
             macs=drawing.cost.macs,
             macs_full=references.macs_full,
-            nfe=stats.keyframes + stats.reuse_steps if stats else method.steps,
-            reuse_steps=stats.reuse_steps if stats else 0,
-            jumps=stats.jumps if stats else 0,
             peak_bytes=drawing.cost.peak_bytes,
-            bank_bytes=stats.bank_bytes_peak if stats else 0,
+            **_calls(method, drawing.stats),
         )
         path = bench.path(method)
-        write_result(path, result)
+        # The strip first: a run that is killed in between counts as unfinished.
         tiles = (np.concatenate(drawing.images[:STRIP_PICTURES], axis=1) * 255).round()
-        Image.fromarray(np.squeeze(tiles.astype(np.uint8))).save(path.with_suffix(".png"))
+        strip = Image.fromarray(np.squeeze(tiles.astype(np.uint8)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        strip.save(path.with_suffix(".tmp"), "PNG")
+        path.with_suffix(".tmp").replace(path.with_suffix(".png"))
+        write_result(path, result)
+
+
+def _calls(method: Method, stats: Stats | None) -> dict[str, Any]:
+    if stats is not None:
+        return {
+            "nfe": stats.keyframes + stats.reuse_steps,
+            "reuse_steps": stats.reuse_steps,
+            "jumps": stats.jumps,
+            "bank_bytes": stats.bank_bytes_peak,
+        }
+    names = ("nfe", "reuse_steps", "jumps", "bank_bytes")
+    if method.peer is not None:  # what it computed only its MACs tell
+        return dict.fromkeys(names)
+    return dict(zip(names, (method.steps, 0, 0, 0), strict=True))
 
 
 def _references(bench: Bench) -> _References:
     """The converged solution and the full run, drawn once and kept in the results' folder."""
-    description = json.dumps(bench.described_setup(), sort_keys=True)
+    description = bench.conditions.model_dump_json()
     digest = hashlib.sha256((bench.model + description).encode()).hexdigest()[:12]
     path = bench.folder / "references" / f"{bench.model}-{digest}.npz"
     if path.exists():

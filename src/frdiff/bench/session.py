@@ -7,13 +7,24 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from frdiff.bench.distributions import distribution_tasks, measure_distribution
+from frdiff.bench.distributions import (
+    distribution_path,
+    distribution_tasks,
+    measure_distribution,
+)
 from frdiff.bench.embedder import load_embedder
 from frdiff.bench.inception import load_inception
 from frdiff.bench.measure import Setup
-from frdiff.bench.methods import all_methods, quick_methods
+from frdiff.bench.methods import Method, all_methods, quick_methods
 from frdiff.bench.results import read_results
-from frdiff.bench.runner import Bench, OnEvent, choose_prompts, measure_all
+from frdiff.bench.runner import (
+    Bench,
+    OnEvent,
+    choose_prompts,
+    is_finished,
+    measure_all,
+    write_absence,
+)
 from frdiff.models import shipped_captions
 
 __all__ = ["GUIDANCE", "Extent", "bench_model"]
@@ -82,9 +93,21 @@ def bench_model(
         setup, prompts=choose_prompts(captions, extent.samples, extent.seed), batch=32
     )
     bench = dataclasses.replace(bench, setup=large)
-    for number, (point, method) in enumerate(tasks):
+    for number, (point, config) in enumerate(tasks):
+        method = Method.from_config(config)
+        if method.peer is not None and not extent.peers:
+            continue
+        if is_finished(distribution_path(bench, point, method, inception)):
+            continue
         if extent.budget is not None and time.monotonic() - began > extent.budget:
-            return left + len(tasks) - number
+            left += 1
+            continue
         on_event(f"distribution: {method.family}, {point}", number, len(tasks))
-        measure_distribution(bench, embedder, point, method, inception)
+        try:
+            measure_distribution(bench, embedder, point, method, inception)
+        except Exception as error:
+            if method.peer is None:
+                raise
+            reason = f"distribution failed: {type(error).__name__}: {error}"
+            write_absence(bench, method, reason, whole_family=False)
     return left

@@ -1,0 +1,46 @@
+from PIL import Image
+
+from frdiff.bench.analysis_figures import analysis_paths
+from frdiff.bench.report import write_report
+from frdiff.bench.results import write_result
+from frdiff.bench.summary import rows_of, standings
+from made_results import fidelity
+
+FULL = "fewer steps, DPM-Solver++"
+
+
+def test_a_model_whose_name_begins_like_another_has_its_own_analysis(tmp_path):
+    for model in ("toy", "toy-dit"):
+        write_result(tmp_path / f"{model}.json", fidelity(FULL, "25 steps", 100, 50.0, model=model))
+        for path in analysis_paths(tmp_path, model):
+            Image.new("RGB", (8, 8)).save(path)
+    write_report(tmp_path, tmp_path / "page")
+    page = (tmp_path / "page/index.html").read_text()
+    for part in ("similarity", "spectrum", "price"):
+        assert page.count(f"<figcaption>{part}</figcaption>") == 2
+
+
+def test_a_setting_is_chosen_on_some_pictures_and_reported_on_the_others():
+    def drawn(setting, first, second):
+        result = fidelity("frdiff", setting, 40, 0.0)
+        return result.model_copy(update={"psnr_converged": [first, second]})
+
+    lucky, good = drawn("lucky", 60.0, 30.0), drawn("good", 50.0, 50.0)
+    results = [
+        fidelity(FULL, "25 steps", 100, 50.0),
+        fidelity(FULL, "8 steps", 40, 40.0),
+        lucky,
+        good,
+    ]
+    (ours,) = (row for row in standings(results) if row.name == "frdiff")
+    assert ours.best[2.0].result.setting == "lucky" and ours.best[2.0].psnr == 30.0
+    assert ours.best[2.0].above == -10.0
+    assert ours.best[3.0] is None
+
+
+def test_above_fewer_steps_at_equal_time_and_at_equal_macs():
+    slow = fidelity("frdiff", "x", 40, 45.0, seconds=70)
+    results = [fidelity(FULL, "25 steps", 100, 50.0), fidelity(FULL, "8 steps", 40, 40.0), slow]
+    row = next(row for row in rows_of(results) if row.group == "frdiff")
+    # Fewer steps have 40 dB at 40 of the seconds or MACs, 45 at 70.
+    assert abs(row.above) < 1e-9 and abs(row.above_macs - 5.0) < 1e-9
