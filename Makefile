@@ -1,5 +1,6 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
+MODELS = digits emoji-dit emoji
 READY = $(VENV)/.ready
 
 .PHONY: demo test check format bench bench-full bench-engine models
@@ -27,12 +28,16 @@ bench-engine: $(READY)  ## Speed against MACs, and quality against fewer steps, 
 	$(BIN)/python bench/quality.py
 
 bench: $(READY)  ## All methods side by side on the three models, and the page (under an hour).
-	for model in digits emoji-dit emoji; do $(BIN)/frdiff bench $$model --results outputs/bench || exit 1; done
+	for model in $(MODELS); do \
+		$(BIN)/frdiff bench $$model --results outputs/bench --budget-minutes 16 && \
+		$(BIN)/frdiff analyze $$model --results outputs/bench || exit 1; done
 	$(BIN)/frdiff report outputs/bench --output outputs/report
 
 bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes where it was.
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev,peers]"
-	for model in digits emoji-dit emoji; do $(BIN)/frdiff bench $$model --peers --all --results bench/results || exit 1; done
+	for model in $(MODELS); do \
+		$(BIN)/frdiff bench $$model --peers --all --results bench/results && \
+		$(BIN)/frdiff analyze $$model --results bench/results || exit 1; done
 	$(BIN)/frdiff report bench/results --output docs/bench
 
 models: $(READY)  ## Train the shipped models again (about 4 hours on 2 cores).

@@ -5,7 +5,7 @@ from frdiff.bench.results import About, Conditions, Distribution, Fidelity
 
 ABOUT = About(hardware="made up", versions={"frdiff": "0"})
 CONDITIONS = Conditions(
-    pictures=2,
+    pictures=4,
     prompts_hash="0",
     seed=0,
     batch=2,
@@ -38,10 +38,10 @@ def fidelity(family, setting, macs, psnr, seconds=None, jumps=0, model="toy"):
     return Fidelity(
         **record(family, setting) | {"model": model},
         agreement=90.0,
-        psnr_converged=[psnr, psnr],
-        ssim_converged=[0.5, 0.5],
-        psnr_full=[psnr, psnr],
-        ssim_full=[0.5, 0.5],
+        psnr_converged=[psnr] * 4,
+        ssim_converged=[0.5] * 4,
+        psnr_full=[psnr] * 4,
+        ssim_full=[0.5] * 4,
         lpips_converged=None,
         seconds=[float(seconds)] * 3,
         seconds_full=[100.0] * 3,

@@ -24,6 +24,7 @@ def test_a_report_names_what_it_left_out(tmp_path):
     (tmp_path / "broken.json").write_text("[1, 2")
     result = run("report", tmp_path, "--output", tmp_path / "page", "--json")
     content = json.loads(result.stdout)
+    assert content["groups"]["toy"][0]["best"]["1.5"] is None
     assert content["settings"] == 1 and (tmp_path / "page/index.html").is_file()
     assert "broken.json" in content["errors"][0]
     assert "left out: " in result.stderr

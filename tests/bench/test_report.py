@@ -23,7 +23,7 @@ def test_a_model_whose_name_begins_like_another_has_its_own_analysis(tmp_path):
 def test_a_setting_is_chosen_on_some_pictures_and_reported_on_the_others():
     def drawn(setting, first, second):
         result = fidelity("frdiff", setting, 40, 0.0)
-        return result.model_copy(update={"psnr_converged": [first, second]})
+        return result.model_copy(update={"psnr_converged": [first, second] * 2})
 
     lucky, good = drawn("lucky", 60.0, 30.0), drawn("good", 50.0, 50.0)
     results = [

@@ -109,9 +109,9 @@ def test_a_corrupt_file_costs_its_own_result_only(bench, methods, tmp_path):
     victim = next(iter(sorted(bench.folder.glob("*paper*.json"))))
     whole = victim.read_bytes()
     victim.write_bytes(whole[: len(whole) // 2])
-    results = write_report(bench.folder, tmp_path / "page")
-    assert len(results.fidelities) == 3
-    assert len(results.errors) == 1 and victim.name in results.errors[0]
+    report = write_report(bench.folder, tmp_path / "page")
+    assert report.settings == 3
+    assert len(report.errors) == 1 and victim.name in report.errors[0]
     assert victim.name in (tmp_path / "page/index.html").read_text()
     measure_all(bench, methods)
     assert read_result(victim).family == "paper, DDIM 12"
@@ -155,7 +155,7 @@ def test_families_are_drawn_together_four_at_a_time():
         ({"macs": 0}, "macs: Input should be greater than 0"),
         ({"macs": 10**30}, "macs: Input should be less than"),
         ({"model": "../x"}, "model: String should match"),
-        ({"ssim_full": [0.5, 0.5]}, "one value per picture, 4 in all"),
+        ({"ssim_full": [0.5] * 5}, "one value per picture, 4 in all"),
         ({"seconds": [1.0, 1.0]}, "one value per timed batch"),
         ({"setup": {}}, "setup.pictures: Field required"),
     ],
@@ -175,8 +175,8 @@ def test_results_under_other_conditions_are_left_out(bench, methods, tmp_path):
     other = Bench("tiny", bench.pipe, bench.setup, bench.folder)
     assert other.path(methods[0]) != bench.path(methods[0])
     measure_all(other, methods[:1])
-    results = write_report(bench.folder, tmp_path / "page")
-    assert results.errors[0].startswith("tiny: 2 results under other conditions")
+    report = write_report(bench.folder, tmp_path / "page")
+    assert report.errors[0].startswith("tiny: 2 results under other conditions")
 
 
 def test_a_budget_of_nothing_measures_nothing(bench, methods):

@@ -28,7 +28,7 @@ from frdiff.bench.results import (
 )
 from frdiff.bench.summary import SPEEDUPS, Row, Standing, best_at, rows_of, standings
 
-__all__ = ["write_report"]
+__all__ = ["Report", "write_report"]
 
 NEAR = 1.6
 
@@ -65,8 +65,25 @@ class _Section:
     analysis: list[_Picture]
 
 
-def write_report(folder: Path, output: Path) -> Results:
-    """Write `index.html` and PNGs into `output`; returns the results that it shows.
+@dataclass(frozen=True)
+class Report:
+    """What a page shows, in short.
+
+    Attributes:
+        page: the HTML file.
+        settings: number of settings shown.
+        groups: by model, how fewer steps, the paper, frdiff and peers stand.
+        errors: a line for everything left out.
+    """
+
+    page: Path
+    settings: int
+    groups: dict[str, list[Standing]]
+    errors: list[str]
+
+
+def write_report(folder: Path, output: Path) -> Report:
+    """Write `index.html` and PNGs into `output`; returns what they show.
 
     Args:
         folder: of the result files, as `frdiff bench` writes them.
@@ -92,8 +109,14 @@ def write_report(folder: Path, output: Path) -> Results:
     page = environment.get_template("page.html.jinja").render(
         sections=sections, errors=results.errors, speedups=SPEEDUPS
     )
-    (output / "index.html").write_text(page, encoding="utf-8")
-    return results
+    path = output / "index.html"
+    path.write_text(page, encoding="utf-8")
+    return Report(
+        path,
+        sum(len(section.rows) for section in sections),
+        {section.model: section.groups for section in sections},
+        results.errors,
+    )
 
 
 def _comparable(model: str, results: Results) -> tuple[list[Fidelity], list[Distribution]]:

@@ -51,7 +51,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0, le=10**18)]
 Some = Annotated[int, Field(gt=0, le=10**18)]
-Samples = Annotated[list[float], Field(min_length=2, max_length=100_000)]
+# Two halves of at least two: one to choose settings on, one to report.
+Samples = Annotated[list[float], Field(min_length=4, max_length=100_000)]
 
 
 class _Checked(BaseModel):

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from frdiff.cli.shared import (
     AsJson,
@@ -82,11 +83,55 @@ def report(
         shown = pages.write_report(results, output)
     for line in shown.errors:
         err.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True, highlight=False)
-    page = output / "index.html"
     if as_json:
-        print_json({"page": str(page), "settings": len(shown.fidelities), "errors": shown.errors})
-    else:
-        out.print(f"{page}: {len(shown.fidelities)} settings", soft_wrap=True, markup=False)
+        rows = {
+            model: [_standing_dict(row) for row in rows] for model, rows in shown.groups.items()
+        }
+        print_json(
+            {
+                "page": str(shown.page),
+                "settings": shown.settings,
+                "groups": rows,
+                "errors": shown.errors,
+            }
+        )
+        return
+    for model, rows in shown.groups.items():
+        out.print(_standing_table(model, rows))
+    out.print(f"{shown.page}: {shown.settings} settings", soft_wrap=True, markup=False)
+
+
+def _standing_dict(standing: Any) -> dict[str, Any]:
+    best = {
+        f"{speedup:g}": row
+        and {
+            "family": row.result.family,
+            "setting": row.result.setting,
+            "speedup": row.speedup,
+            "psnr": row.psnr,
+            "above_fewer_steps": row.above,
+        }
+        for speedup, row in standing.best.items()
+    }
+    return {"name": standing.name, "hypervolume": standing.hypervolume, "best": best}
+
+
+def _standing_table(model: str, standings: list[Any]) -> Table:
+    """dB above fewer steps at equal time, PSNR and setting, by speed-up."""
+    table = Table("", title=f"{model}: dB above fewer steps at equal time (PSNR)")
+    for speedup in standings[0].best:
+        table.add_column(f"at {speedup:g}x", justify="right")
+    for standing in standings:
+        cells = [
+            "-" if row is None else f"{_signed(row.above)} ({row.psnr:.1f})"
+            for row in standing.best.values()
+        ]
+        table.add_row(standing.name, *cells)
+    return table
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f}"
 
 
 def analyze(
