@@ -12,6 +12,14 @@ from frdiff import sampling
 FORECAST = frdiff.UniformPolicy(3, forecast=1, mixing=False, targets="residual")
 PAPER = frdiff.UniformPolicy(3, bias=0.5)
 EVERY = frdiff.UniformPolicy(1)
+# Keyframes, steps that compute nothing, and steps that compute either group; fitted weights too.
+TABLE = frdiff.TablePolicy(
+    12,
+    [[0, 1], [], [0], [1], [0, 1], [], [0], [1], [], [0, 1], [], [0]],
+    groups=[["down*", "mid*"], ["up*"]],
+    forecast_weights=[*[None] * 5, [[1.5, -0.5], [1.25, -0.25]], *[None] * 6],
+    targets="residual",
+)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the plan computes 100%"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -34,7 +42,9 @@ def eager(policy, **options):
 
 @pytest.mark.parametrize("order", ["apply-compile", "compile-apply", "compile-run-apply"])
 @pytest.mark.parametrize(
-    ("policy", "kinds"), [(FORECAST, 2), (PAPER, 3), (EVERY, 1)], ids=["forecast", "paper", "every"]
+    ("policy", "kinds"),
+    [(FORECAST, 2), (PAPER, 3), (EVERY, 1), (TABLE, 4)],
+    ids=["forecast", "paper", "every", "table"],
 )
 def test_one_graph_per_kind_of_step(order, policy, kinds):
     unet, scheduler = make_unet(), ddim()
