@@ -167,6 +167,6 @@ def test_a_policy_of_another_kind_is_not_saved(tmp_path):
         pass
 
     with pytest.raises(
-        TypeError, match="only UniformPolicy, KeyframePolicy can be saved, got Mine"
+        TypeError, match="only UniformPolicy, KeyframePolicy, TablePolicy can be saved, got Mine"
     ):
         Mine(2).save(tmp_path / "mine.json")

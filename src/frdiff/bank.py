@@ -175,9 +175,13 @@ class Bank:
         groups: number of targets in each group.
         depth: steps kept per target.
         score_depth: keyframes whose scores are kept.
+        order: of the extrapolation, at most depth - 1; it takes one stored step more.
     """
 
-    def __init__(self, groups: Sequence[int], depth: int, score_depth: int = 0) -> None:
+    def __init__(
+        self, groups: Sequence[int], depth: int, score_depth: int = 0, order: int | None = None
+    ) -> None:
+        self.taken = depth if order is None else order + 1
         # All made at once and linked, so that a traced forward only ever follows `next`.
         self.contexts = [Context(groups, depth, score_depth) for _ in range(MAX_CONTEXTS)]
         for context, following in zip(self.contexts, self.contexts[1:], strict=False):
@@ -218,7 +222,7 @@ class Bank:
                 if 0 < len(fitted) <= len(shelf.nodes):
                     shelf.aim(fitted)
                 else:
-                    shelf.aim(extrapolation_weights(shelf.nodes, coordinate))
+                    shelf.aim(extrapolation_weights(shelf.nodes[: self.taken], coordinate))
             kept = max(len(context.scores.nodes), 1)
             fits = len(step.score_weights) <= kept
             context.scores.aim(step.score_weights if fits else (1.0,))

@@ -60,6 +60,7 @@ class DenoiserPatch:
         self.groups = grouped(self.targets, policy.groups)
         self.stores = policy.reuses
         self.depth = policy.depth
+        self.order = policy.forecast
         self.score_depth = policy.score_depth
         self.source = source
         self.scheduler = source.scheduler
@@ -114,7 +115,7 @@ class DenoiserPatch:
     def start(self) -> None:
         """Begin a run: an empty bank, and step 0 computes."""
         sizes = [self.groups.count(group) for group in range(max(self.groups) + 1)]
-        self.bank = Bank(sizes, self.depth, self.score_depth)
+        self.bank = Bank(sizes, self.depth, self.score_depth, self.order)
         self.context = self.current = self.bank.contexts[0]
         self.action = Action.KEYFRAME
         self.reusing = False
