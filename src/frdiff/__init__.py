@@ -1,4 +1,4 @@
-"""Diffusion pipelines 2-4x faster without retraining, by reusing features between steps."""
+"""Diffusion pipelines 2-3x faster without retraining, by reusing features between steps."""
 
 from frdiff.models import load_model
 from frdiff.plan import Action, Plan, Step
