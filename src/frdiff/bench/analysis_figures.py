@@ -1,6 +1,7 @@
 """The pictures of the analysis: similarities, spectra, prices."""
 
 import math
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def draw_analysis(found: Analysis, folder: Path, model: str) -> list[Path]:
     )
     paths = analysis_paths(folder, model)
     for path, figure, finding in zip(paths, figures, found.findings, strict=True):
-        figure.suptitle(finding, fontsize=10)
+        width = int(figure.get_figwidth() * 14)  # characters of the title that fit
+        figure.suptitle(textwrap.fill(finding, width), fontsize=10)
         figure.savefig(path, dpi=100)
     return paths
 
