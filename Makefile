@@ -23,9 +23,9 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench-engine: $(READY)  ## Speed against MACs, and quality against fewer steps, on the shipped model.
+bench-engine: $(READY)  ## Speed against MACs, and coordinates of forecasts, on the shipped model.
 	$(BIN)/python bench/speed.py
-	$(BIN)/python bench/quality.py
+	$(BIN)/python bench/coordinate.py
 
 bench: $(READY)  ## All methods side by side on the three models, and the page (under an hour).
 	for model in $(MODELS); do \
