@@ -11,7 +11,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from frdiff.bench.peers import attach_peer
-from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, dumps, loads
+from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, loads
 from frdiff.run import Run
 from frdiff.setting import Setting
 
@@ -44,7 +44,7 @@ class Method:
     def config(self) -> dict[str, Any]:
         """What defines the method, ready for JSON."""
         content = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        content["policy"] = None if self.policy is None else json.loads(dumps(self.policy))
+        content["policy"] = None if self.policy is None else json.loads(self.policy.dumps())
         content["options"] = dict(self.options)
         return content
 
@@ -67,7 +67,7 @@ class Method:
         """The first 12 digits of the SHA-256 of the policy file."""
         if self.policy is None:
             return None
-        return hashlib.sha256(dumps(self.policy).encode()).hexdigest()[:12]
+        return hashlib.sha256(self.policy.dumps().encode()).hexdigest()[:12]
 
     @contextmanager
     def attached(

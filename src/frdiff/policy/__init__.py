@@ -9,7 +9,7 @@ References:
 """
 
 from frdiff.policy.base import TARGET_SETS, Policy, Targets
-from frdiff.policy.files import dumps, load_policy, loads
+from frdiff.policy.files import load_policy, loads
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.table import TablePolicy
 from frdiff.policy.uniform import UniformPolicy
@@ -21,7 +21,6 @@ __all__ = [
     "TablePolicy",
     "Targets",
     "UniformPolicy",
-    "dumps",
     "load_policy",
     "loads",
 ]

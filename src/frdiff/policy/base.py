@@ -1,16 +1,18 @@
 """What all policies share."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from frdiff.plan import Plan
 from frdiff.policy.checks import check_int, checked_list, quote
 
-__all__ = ["MAX_FORECAST", "MAX_STEPS", "TARGET_SETS", "Policy", "Targets"]
+__all__ = ["FILE_VERSION", "MAX_FORECAST", "MAX_STEPS", "TARGET_SETS", "Policy", "Targets"]
 
+FILE_VERSION = 1
 MAX_FORECAST = 2
 MAX_STEPS = 10_000
 TARGET_SETS = ("paper", "residual", "all")
@@ -35,6 +37,8 @@ class Policy(ABC):
             each group. All targets are one group unless a table says otherwise.
     """
 
+    kind: ClassVar[str]
+    """In files."""
     groups: Sequence[Sequence[str]] = (("*",),)
     forecast: int
     targets: Targets
@@ -65,9 +69,23 @@ class Policy(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write the policy as readable, versioned JSON; `frdiff.load_policy` reads it."""
-        from frdiff.policy.files import dumps
+        Path(path).write_text(self.dumps(), encoding="utf-8")
 
-        Path(path).write_text(dumps(self), encoding="utf-8")
+    def dumps(self) -> str:
+        """The JSON text of the policy: its kind, the file version and its fields."""
+        kind = vars(type(self)).get("kind")
+        if kind is None:
+            raise TypeError(f"only frdiff's own policies can be saved, got {type(self).__name__}")
+        content = {"frdiff_policy": FILE_VERSION, "kind": kind, **self.to_dict()}
+        return json.dumps(content, indent=2) + "\n"
+
+    def _check_made_for(self, made_for: int, num_steps: int, remedy: str) -> None:
+        check_int("num_steps", num_steps, 1, MAX_STEPS)
+        if num_steps != made_for:
+            raise ValueError(
+                f"this policy was made for {made_for} steps, the run has {num_steps}; "
+                f"run {made_for} steps or {remedy}"
+            )
 
     def _check_features(self) -> None:
         object.__setattr__(self, "targets", _checked_targets(self.targets))

@@ -5,32 +5,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from frdiff.policy.base import Policy
+from frdiff.policy.base import FILE_VERSION, Policy
 from frdiff.policy.checks import quote
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.table import TablePolicy
 from frdiff.policy.uniform import UniformPolicy
 
-__all__ = ["dumps", "load_policy", "loads"]
+__all__ = ["load_policy", "loads"]
 
-FILE_VERSION = 1
 MAX_FILE_BYTES = 4_000_000
 
-KINDS: dict[str, type[UniformPolicy] | type[KeyframePolicy] | type[TablePolicy]] = {
-    "uniform": UniformPolicy,
-    "keyframes": KeyframePolicy,
-    "table": TablePolicy,
-}
-
-
-def dumps(policy: Policy) -> str:
-    """The JSON text of a policy: its kind, the file version and its fields."""
-    kind = next((name for name, known in KINDS.items() if type(policy) is known), None)
-    if kind is None:
-        known = ", ".join(cls.__name__ for cls in KINDS.values())
-        raise TypeError(f"only {known} can be saved, got {type(policy).__name__}")
-    content = {"frdiff_policy": FILE_VERSION, "kind": kind, **policy.to_dict()}
-    return json.dumps(content, indent=2) + "\n"
+KINDS = {cls.kind: cls for cls in (UniformPolicy, KeyframePolicy, TablePolicy)}
 
 
 def load_policy(path: str | Path) -> Policy:

@@ -3,6 +3,7 @@
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from frdiff.plan import Plan
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
@@ -23,6 +24,7 @@ class KeyframePolicy(Policy):
         forecast, targets, coordinate: see `Policy`.
     """
 
+    kind: ClassVar[str] = "keyframes"
     num_steps: int
     keyframes: Sequence[int]
     mixing_weights: Sequence[float] | None = None
@@ -69,12 +71,7 @@ class KeyframePolicy(Policy):
         Raises:
             ValueError: `num_steps` is not the step count this policy was made for.
         """
-        check_int("num_steps", num_steps, 1, MAX_STEPS)
-        if num_steps != self.num_steps:
-            raise ValueError(
-                f"this policy was made for {self.num_steps} steps, the run has {num_steps}; "
-                f"run {self.num_steps} steps or use policy.resample({num_steps})"
-            )
+        self._check_made_for(self.num_steps, num_steps, f"use policy.resample({num_steps})")
         weights = self.mixing_weights or (1.0,) * num_steps
         return Plan.from_keyframes(set(self.keyframes), list(weights))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
@@ -38,6 +39,7 @@ class TablePolicy(Policy):
         forecast, targets, coordinate: see `Policy`.
     """
 
+    kind: ClassVar[str] = "table"
     num_steps: int
     computed: Sequence[Sequence[int]]
     groups: Sequence[Sequence[str]] = (("*",),)
@@ -90,12 +92,7 @@ class TablePolicy(Policy):
         Raises:
             ValueError: `num_steps` is not the step count this policy was made for.
         """
-        check_int("num_steps", num_steps, 1, MAX_STEPS)
-        if num_steps != self.num_steps:
-            raise ValueError(
-                f"this policy was made for {self.num_steps} steps, the run has {num_steps}; "
-                f"run {self.num_steps} steps or tune for {num_steps}"
-            )
+        self._check_made_for(self.num_steps, num_steps, f"make one for {num_steps}")
         return Plan(tuple(self._step(index) for index in range(num_steps)))
 
     def _step(self, index: int) -> Step:

@@ -1,6 +1,7 @@
 """The paper's policy: evenly spaced keyframes and score mixing."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from frdiff.mixing import mixing_weight
 from frdiff.plan import Plan
@@ -27,6 +28,7 @@ class UniformPolicy(Policy):
         forecast, targets, coordinate: see `Policy`.
     """
 
+    kind: ClassVar[str] = "uniform"
     interval: int
     bias: float = 0.5
     tau: float = 30.0
