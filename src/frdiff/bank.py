@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from frdiff.forecast import combine, extrapolation_weights
-from frdiff.plan import Step
+from frdiff.plan import Action, Step
 
 __all__ = ["MAX_CONTEXTS", "Bank", "Context", "Shelf", "Slot", "scalars"]
 
@@ -214,9 +214,11 @@ class Bank:
                 context.scores.make_room()
 
     def aim(self, coordinate: float, step: Step) -> None:
-        """Set all weights of every context for a reuse step or a jump at `coordinate`."""
+        """Set the weights that a reuse step or a jump at `coordinate` reads, in every context."""
         for context in self.used():
             for group, shelf in enumerate(context.shelves):
+                if step.action is Action.JUMP or group in step.computed:
+                    continue
                 fitted = step.forecast_weights[group] if step.forecast_weights else ()
                 # Weights for more steps than are there: the context began anew in between.
                 if 0 < len(fitted) <= len(shelf.nodes):

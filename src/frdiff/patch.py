@@ -58,9 +58,8 @@ class DenoiserPatch:
         self.denoiser = denoiser
         self.targets = find_targets(denoiser, policy.targets)
         self.groups = grouped(self.targets, policy.groups)
+        self.policy = policy
         self.stores = policy.reuses
-        self.depth = policy.depth
-        self.order = policy.forecast
         self.score_depth = policy.score_depth
         self.source = source
         self.scheduler = source.scheduler
@@ -114,8 +113,8 @@ class DenoiserPatch:
 
     def start(self) -> None:
         """Begin a run: an empty bank, and step 0 computes."""
-        sizes = [self.groups.count(group) for group in range(max(self.groups) + 1)]
-        self.bank = Bank(sizes, self.depth, self.score_depth, self.order)
+        sizes = [self.groups.count(group) for group in range(len(self.policy.groups))]
+        self.bank = Bank(sizes, self.policy.depth, self.score_depth, self.policy.forecast)
         self.context = self.current = self.bank.contexts[0]
         self.action = Action.KEYFRAME
         self.reusing = False
@@ -147,7 +146,7 @@ class DenoiserPatch:
         """
         self.action = step.action
         if step.action is Action.KEYFRAME:
-            self.bank.make_room(range(max(self.groups) + 1), score=True)
+            self.bank.make_room(range(len(self.policy.groups)), score=True)
             return
         self.bank.make_room(step.computed, score=False)
         self.bank.aim(coordinate, step)
