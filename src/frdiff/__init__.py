@@ -4,6 +4,8 @@ from frdiff.models import load_model
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy import KeyframePolicy, Policy, TablePolicy, UniformPolicy, load_policy
 from frdiff.run import Run, Stats, apply
+from frdiff.sampling import set_scheduler
+from frdiff.search import tune
 
 __all__ = [
     "Action",
@@ -18,4 +20,6 @@ __all__ = [
     "apply",
     "load_model",
     "load_policy",
+    "set_scheduler",
+    "tune",
 ]

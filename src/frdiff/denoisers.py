@@ -1,9 +1,13 @@
 """The denoisers of a pipeline: the networks called in its sampling loop."""
 
+import hashlib
+from collections.abc import Iterable
+
+import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-__all__ = ["find_denoisers", "unwrap"]
+__all__ = ["find_denoisers", "unwrap", "weights_hash"]
 
 COMPONENTS = ("unet", "transformer", "transformer_2")
 
@@ -28,3 +32,13 @@ def unwrap(module: nn.Module) -> nn.Module:
     """The module that `torch.compile` wrapped, or the module itself."""
     original: nn.Module = getattr(module, "_orig_mod", module)
     return original
+
+
+def weights_hash(denoisers: Iterable[nn.Module]) -> str:
+    """The first 12 digits of the SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for denoiser in denoisers:
+        for name, weight in sorted(denoiser.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(weight.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]

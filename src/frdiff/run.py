@@ -100,6 +100,9 @@ class Run:
         self._ever_stepped = False
         self._device = torch.device("cpu")
         self._forget()
+        if policy.origin is not None:
+            policy.origin.check_model(denoisers[0])
+            policy.origin.check_scheduler(source.scheduler)
         try:
             for denoiser in denoisers:
                 self.patches.append(DenoiserPatch(denoiser, policy, source, self._on_call))
@@ -146,6 +149,18 @@ class Run:
             bank_bytes_peak=self._peak,
             seconds=self._seconds,
         )
+
+    @property
+    def call_costs(self) -> list[tuple[CallCost, int]]:
+        """The cost of every kind of denoiser call of the run, and how often it was made.
+
+        Raises:
+            Exception: whatever a denoiser raises whose code needs the contents of its inputs.
+        """
+        kinds: Counter[tuple[int, torch.Size]] = Counter()
+        for (index, shape, _, _), calls in self._calls.items():
+            kinds[index, shape] += calls
+        return [(self._cost(index, shape), calls) for (index, shape), calls in kinds.items()]
 
     def remove(self) -> None:
         """Restore every module and the scheduler; harmless when done before.
@@ -213,6 +228,8 @@ class Run:
     def _on_call(self) -> None:
         if self._source.scheduler is not self._clock.scheduler:
             # The pipeline's scheduler was swapped, and the new one has its timesteps set already.
+            if self.policy.origin is not None:
+                self.policy.origin.check_scheduler(self._source.scheduler)
             self._clock.detach()
             self._clock = Clock(self._source.scheduler, self._start, self._on_step)
             for patch in self.patches:

@@ -1,7 +1,8 @@
 """Seeded sampling from any pipeline, and schedulers by short name."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import diffusers
@@ -63,6 +64,7 @@ def sample(
     seed: int = 0,
     guidance: float | None = None,
     output_type: str = "np",
+    inputs: Mapping[str, Any] = MappingProxyType({}),
 ) -> np.ndarray:
     """One picture per prompt, all in one batch; picture i depends on `seed + i` alone.
 
@@ -76,6 +78,8 @@ def sample(
         guidance: guidance scale; None takes the pipeline's default.
         output_type: `"np"` gives (N, H, W, 3) float32 in [0, 1]; `"latent"` the latents, as an
             array too, where the pipeline offers them.
+        inputs: further arguments of the pipeline, such as a picture to start from; they come
+            before what is said here.
 
     Raises:
         ValueError: no prompts, or class labels that the model does not have.
@@ -98,7 +102,7 @@ def sample(
         arguments["batch_size"] = len(prompts)
     if guidance is not None and "guidance_scale" in accepted:
         arguments["guidance_scale"] = guidance
-    images = pipe(**arguments, output_type=output_type).images
+    images = pipe(**(arguments | {"output_type": output_type} | dict(inputs))).images
     return images.numpy(force=True) if isinstance(images, torch.Tensor) else images
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
@@ -32,7 +31,7 @@ from frdiff.bench.results import (
     write_result,
 )
 from frdiff.compare import ssim
-from frdiff.denoisers import find_denoisers
+from frdiff.denoisers import find_denoisers, weights_hash
 from frdiff.run import Stats
 from frdiff.sampling import sample
 
@@ -84,7 +83,7 @@ class Bench:
             guidance=self.setup.guidance,
             full_steps=FULL.steps,
             converged_steps=CONVERGED_STEPS,
-            weights_hash=_weights_hash(self.pipe),
+            weights_hash=weights_hash(find_denoisers(self.pipe).values()),
             device=self.pipe.device.type,
             dtype=str(self.pipe.dtype).removeprefix("torch."),
         )
@@ -102,16 +101,6 @@ class Bench:
             "setup": self.conditions,
             "about": about_here(self.pipe.device),
         }
-
-
-def _weights_hash(pipe: DiffusionPipeline) -> str:
-    """The first 12 digits of the SHA-256 of all weights of the denoisers."""
-    digest = hashlib.sha256()
-    for denoiser in find_denoisers(pipe).values():
-        for name, weight in sorted(denoiser.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(weight.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:12]
 
 
 def choose_prompts(captions: Sequence[str], count: int, seed: int) -> tuple[str, ...]:

@@ -11,16 +11,19 @@ References:
 from frdiff.policy.base import TARGET_SETS, Policy, Targets
 from frdiff.policy.files import load_policy, loads
 from frdiff.policy.keyframes import KeyframePolicy
+from frdiff.policy.origin import Origin, config_hash
 from frdiff.policy.table import TablePolicy
 from frdiff.policy.uniform import UniformPolicy
 
 __all__ = [
     "TARGET_SETS",
     "KeyframePolicy",
+    "Origin",
     "Policy",
     "TablePolicy",
     "Targets",
     "UniformPolicy",
+    "config_hash",
     "load_policy",
     "loads",
 ]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from frdiff.plan import Plan
 from frdiff.policy.checks import check_int, checked_list, quote
+from frdiff.policy.origin import Origin
 
 __all__ = ["FILE_VERSION", "MAX_FORECAST", "MAX_STEPS", "TARGET_SETS", "Policy", "Targets"]
 
@@ -35,11 +36,13 @@ class Policy(ABC):
             logarithm of the noise level.
         groups: wildcards over target names, group by group; what a step computes is decided for
             each group. All targets are one group unless a table says otherwise.
+        origin: what a tuned policy was made for; None for others.
     """
 
     kind: ClassVar[str]
     """In files."""
     groups: Sequence[Sequence[str]] = (("*",),)
+    origin: Origin | None = None
     forecast: int
     targets: Targets
     coordinate: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
@@ -13,6 +13,7 @@ from frdiff.policy.checks import (
     checked_list,
     quote,
 )
+from frdiff.policy.origin import Origin
 
 __all__ = ["MAX_WEIGHTS", "TablePolicy"]
 
@@ -37,6 +38,8 @@ class TablePolicy(Policy):
         forecast_weights: per step and group, weights of the group's last stored features, newest
             first, summing to 1; None extrapolates, at every step or at one.
         forecast, targets, coordinate: see `Policy`.
+        origin: what it was tuned for; a run on anything else is refused. None fits wherever its
+            targets are found.
     """
 
     kind: ClassVar[str] = "table"
@@ -49,6 +52,7 @@ class TablePolicy(Policy):
     forecast: int = 1
     targets: Targets = "all"
     coordinate: str = "step"
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         self._check_features()
@@ -68,6 +72,15 @@ class TablePolicy(Policy):
             rows = self._per_step("forecast_weights", self.forecast_weights)
             self._set("forecast_weights", tuple(self._checked_forecast(row) for row in rows))
         self._check_enough_stored()
+        origin: object = self.origin
+        # A file has it as an object of JSON.
+        if origin is not None and not isinstance(origin, Origin):
+            self._set("origin", Origin.from_dict(origin))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, ready for JSON."""
+        origin = None if self.origin is None else self.origin.to_dict()
+        return super().to_dict() | {"origin": origin}
 
     @property
     def reuses(self) -> bool:

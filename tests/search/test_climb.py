@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from frdiff.tune.climb import climb
+from frdiff.search.climb import climb
 
 
 def distance(planted):

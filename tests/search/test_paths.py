@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from frdiff.tune.paths import shortest_path
+from frdiff.search.paths import shortest_path
 
 
 def total(cost, keyframes):

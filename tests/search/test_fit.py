@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from frdiff.forecast import extrapolation_weights
-from frdiff.tune.fit import fit_weights, forecast_error
+from frdiff.search.fit import fit_weights, forecast_error
 
 
 def gram(*vectors):

@@ -1,0 +1,257 @@
+"""From a budget to a policy."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from diffusers import DiffusionPipeline, SchedulerMixin
+from torch import nn
+
+from frdiff.denoisers import weights_hash
+from frdiff.policy import Targets, config_hash
+from frdiff.policy.base import MAX_STEPS
+from frdiff.policy.checks import check_float, check_int, checked_list
+from frdiff.search.engine import engine_of
+from frdiff.search.journal import Journal
+from frdiff.search.measure import MOST_DECIBELS, Measure
+from frdiff.search.record import Recording, record
+from frdiff.search.solvers import converged, solvers_of, step_counts
+from frdiff.search.space import Space
+from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject
+from frdiff.search.tuner import Tuner, versions
+from frdiff.search.within import Candidate
+from frdiff.setting import Setting
+
+__all__ = ["OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "tune"]
+
+OVERHEAD = 0.05
+PARETO = (1.5, 2.0, 2.5, 3.0, 4.0)
+VARIABLES = ("keyframes", "steps", "targets", "weights")
+TAILS = (0, 1, 2, 3, 4, 6)
+BATCH = 8
+RECORDED = 4
+SEED_STRIDE = 1_000_003
+
+OnEvent = Callable[[Candidate, int, int], None]
+
+
+def tune(
+    target: DiffusionPipeline | Loop,
+    prompts: Sequence[str] | None = None,
+    *,
+    num_steps: int,
+    budget: float | None = None,
+    speedup: float | None = None,
+    min_psnr: float | None = None,
+    pareto: bool = False,
+    denoiser: nn.Module | None = None,
+    scheduler: SchedulerMixin | None = None,
+    allow_scheduler: bool = False,
+    vary: Sequence[str] = VARIABLES,
+    targets: Targets = "all",
+    overhead: float = OVERHEAD,
+    guidance: float | None = None,
+    inputs: Mapping[str, Any] = MappingProxyType({}),
+    latents: bool = False,
+    quantile: float = 0.5,
+    samples: int = 16,
+    evaluations: int = 36,
+    seed: int = 0,
+    workers: int = 1,
+    journal: str | Path | None = None,
+    on_event: OnEvent = lambda candidate, done, total: None,
+) -> Any:
+    """The `TablePolicy` that comes closest to the converged solution at a given cost.
+
+    Policies are searched on one half of the prompts and decided between on the other half, with
+    other noises. The pipeline with fewer steps takes part, so nothing worse than that is returned.
+    `policy.origin` says what a policy is for, what was measured, and what found it.
+
+    Args:
+        target: a pipeline, or a function from a `torch.Generator` on the CPU to the final latents
+            (N, ...) of one batch, drawn by a hand-written loop.
+        prompts: what to draw, the more varied the better; None for an unconditional pipeline or
+            for a function.
+        num_steps: `num_inference_steps` of the full run, with the pipeline's own scheduler.
+        budget: cost as a share of the full run's, in (0, 1].
+        speedup: or the full run's cost over the policy's, 1 or more. Costs are MACs of the
+            denoiser and `overhead`; decoders and text encoders count none, so whole calls gain
+            less.
+        min_psnr: or the least quality to keep, in dB, as cheaply as can be.
+        pareto: or a list of policies, one for each of the speed-ups in `PARETO`.
+        denoiser: of a function: the network that it calls. It takes `scheduler` too.
+        scheduler: of a function: what it steps.
+        allow_scheduler: choose DPM-Solver++ or UniPC where they come closer; the policy says so,
+            and `frdiff.set_scheduler(pipe, policy.origin.solver)` sets it.
+        vary: what to choose, of `"keyframes"` (one by one, beyond evenly crowded ones),
+            `"steps"` (more than the budget pays for in full), `"targets"` (the last ones may be
+            computed at every step) and `"weights"` (forecasts fitted per target and step; linear
+            ones otherwise).
+        targets: see `Policy`.
+        overhead: time of a step with stored features that its MACs do not show, as a share of a
+            full step. Larger: fewer steps.
+        guidance: guidance scale; None for the pipeline's default.
+        inputs: further arguments of the pipeline, such as a picture to start from.
+        latents: compare final latents and not decoded pictures: less memory, no decoder.
+        quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
+        samples: in each half, drawn 8 at a time; a function is called once for every 8.
+        evaluations: policies to measure at most for a budget.
+        seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
+            one machine with one number of threads.
+        workers: processes to draw with; they do not change the policies.
+        journal: a file that keeps what was measured; a search that was killed goes on from it.
+        on_event: called with each policy measured, how many were, and how many are expected.
+
+    Raises:
+        ValueError: not one of `budget`, `speedup`, `min_psnr` and `pareto`; arguments out of
+            range; prompts missing; nothing to hook; the journal of another search; or `min_psnr`
+            is out of reach.
+    """
+    budgets = _budgets(num_steps, budget, speedup, min_psnr, pareto)
+    _check(vary, overhead, quantile, samples, evaluations)
+    subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
+    solvers = solvers_of(subject, allow_scheduler)
+    halves = _halves(subject, prompts, samples, seed)
+    notes = Journal(
+        None if journal is None else Path(journal),
+        {
+            "model": [type(network).__name__ for network in subject.denoisers],
+            "weights": weights_hash(subject.denoisers),
+            "scheduler": [type(subject.scheduler).__name__, config_hash(subject.scheduler)],
+            "prompts": _digest([batch.prompts for half in halves for batch in half]),
+            "inputs": sorted(inputs),
+            "num_steps": num_steps,
+            "targets": targets,
+            "overhead": overhead,
+            "guidance": guidance,
+            "latents": latents,
+            "seed": seed,
+            "versions": versions(),
+        },
+    )
+    truth = converged(subject, num_steps)
+    few = Batch(halves[0][0].seed, halves[0][0].prompts[:RECORDED])
+
+    def recorder(solver: str | None, steps: int) -> Recording:
+        return record(subject, Setting(steps, None, solver), few, targets, overhead)
+
+    def counts(solver: str | None, wanted: Sequence[int]) -> list[int]:
+        return step_counts(subject, solver, wanted if varies_steps else [num_steps])
+
+    varies_steps = "steps" in vary and isinstance(subject, PipelineSubject)
+    space = Space(
+        num_steps=num_steps,
+        prices=recorder(None, num_steps).prices,
+        solvers=solvers,
+        counts=counts,
+        recorder=recorder,
+        targets=targets,
+        depth=3 if "weights" in vary else 0,
+        tails=TAILS if "targets" in vary else TAILS[:1],
+    )
+    with engine_of(subject, workers) as engine:
+        calibration, held_out = (
+            Measure(engine, truth, half, notes, name, subject.peak)
+            for half, name in zip(halves, ("calibration", "held-out"), strict=True)
+        )
+        tuner = Tuner(subject, space, calibration, held_out, quantile, "keyframes" in vary, seed)
+        total = max(len(budgets), 4) * evaluations if min_psnr or pareto else evaluations
+
+        def on_found(candidate: Candidate, left: int) -> None:
+            on_event(candidate, len(calibration.asked), total)
+
+        if min_psnr is not None:
+            found = [tuner.cheapest(min_psnr, 4 * evaluations, on_found)]
+        else:
+            found = [tuner.within(cost, evaluations, on_found) for cost in budgets]
+    policies = [tuned.policy for tuned in found]
+    return policies if pareto else policies[0]
+
+
+def _budgets(
+    num_steps: int,
+    budget: float | None,
+    speedup: float | None,
+    min_psnr: float | None,
+    pareto: bool,
+) -> list[float]:
+    """What runs may cost, in full steps; none where a quality is asked for."""
+    check_int("num_steps", num_steps, 2, MAX_STEPS)
+    given = [budget is not None, speedup is not None, min_psnr is not None, pareto]
+    if sum(given) != 1:
+        raise ValueError("give one of budget, speedup, min_psnr and pareto=True")
+    if pareto:
+        return [num_steps / factor for factor in PARETO]
+    if min_psnr is not None:
+        check_float("min_psnr", min_psnr, 0, MOST_DECIBELS)
+        return []
+    if speedup is not None:
+        check_float("speedup", speedup, 1, num_steps)
+        return [num_steps / speedup]
+    check_float("budget", budget, 1 / num_steps, 1)
+    return [num_steps * float(budget or 1)]
+
+
+def _subject(
+    target: DiffusionPipeline | Loop,
+    denoiser: nn.Module | None,
+    scheduler: SchedulerMixin | None,
+    guidance: float | None,
+    inputs: Mapping[str, Any],
+    latents: bool,
+) -> Subject:
+    if isinstance(target, DiffusionPipeline):
+        if denoiser is not None or scheduler is not None:
+            raise ValueError("a pipeline has its own denoiser and scheduler; leave them out")
+        return PipelineSubject(target, guidance, latents, dict(inputs))
+    if not callable(target):
+        raise TypeError(
+            f"target must be a diffusers pipeline or a function, got {type(target).__name__}"
+        )
+    if denoiser is None or scheduler is None:
+        raise ValueError("a function needs the denoiser and the scheduler of its loop")
+    return LoopSubject(target, denoiser, scheduler)
+
+
+def _halves(
+    subject: Subject, prompts: Sequence[str] | None, samples: int, seed: int
+) -> list[list[Batch]]:
+    """The batches of the calibration half and of the held-out half; they share nothing.
+
+    A single prompt is in both, with other noises.
+    """
+    pool = list(prompts or ())
+    if not pool:
+        if subject.needs_prompts:
+            raise ValueError(
+                "this pipeline draws from prompts: give some, the more varied the better"
+            )
+        pool = [""]
+    halves = [pool[::2], pool[1::2] or pool]
+    batches = []
+    for number, half in enumerate(halves):
+        cycle = [half[i % len(half)] for i in range(samples)]
+        first = SEED_STRIDE * (2 * seed + number)
+        batches.append(
+            [Batch(first + i, tuple(cycle[i : i + BATCH])) for i in range(0, samples, BATCH)]
+        )
+    return batches
+
+
+def _check(
+    vary: Sequence[str], overhead: float, quantile: float, samples: int, evaluations: int
+) -> None:
+    unknown = sorted({*checked_list("vary", vary)} - {*VARIABLES})
+    if unknown:
+        raise ValueError(f"vary must be some of {', '.join(VARIABLES)}, got {unknown}")
+    check_float("overhead", overhead, 0, 0.9)
+    check_float("quantile", quantile, 0, 1)
+    check_int("samples", samples, 1, 10_000)
+    check_int("evaluations", evaluations, 1, 1_000_000)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

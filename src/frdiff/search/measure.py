@@ -1,0 +1,109 @@
+"""Qualities of settings: how near their samples come to the converged solution."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from frdiff.search.engine import Engine
+from frdiff.search.journal import Journal
+from frdiff.search.subject import Batch
+from frdiff.setting import Setting
+
+__all__ = ["Measure", "decibels", "middle", "standard_error"]
+
+MOST_DECIBELS = 200.0
+
+
+class Measure:
+    """Measures settings on one set of samples, each setting once.
+
+    Args:
+        engine: what draws.
+        truth: the setting of the converged solution.
+        batches: the set.
+        journal: remembers what was measured, across runs too.
+        name: of the set, in the journal.
+        peak: see `decibels`.
+
+    Attributes:
+        asked: the settings measured or remembered, by question, the truth not among them.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        truth: Setting,
+        batches: Sequence[Batch],
+        journal: Journal,
+        name: str,
+        peak: float | None,
+    ) -> None:
+        self.engine = engine
+        self.truth = truth
+        self.batches = batches
+        self.journal = journal
+        self.name = name
+        self.peak = peak
+        self.asked: dict[str, Setting] = {}
+
+    @cached_property
+    def true_samples(self) -> list[np.ndarray]:
+        """The converged solution, batch by batch."""
+        return list(self.engine([(self.truth, batch) for batch in self.batches]))
+
+    def __call__(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
+        """The decibels of every sample, for each setting."""
+        questions = {f"{self.name} {_digest(setting)}": setting for setting in settings}
+        self.asked |= questions
+        new = [question for question in questions if question not in self.journal]
+        jobs = [(questions[question], batch) for question in new for batch in self.batches]
+        drawn = iter(self.engine(jobs))
+        for question in new:
+            found: list[float] = []
+            for truth in self.true_samples:
+                found += decibels(truth, next(drawn), self.peak)
+            self.journal[question] = found
+        return [tuple(self.journal[f"{self.name} {_digest(setting)}"]) for setting in settings]
+
+
+def _digest(setting: Setting) -> str:
+    policy = None if setting.policy is None else setting.policy.dumps()
+    text = json.dumps([setting.steps, setting.scheduler, policy])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def decibels(truth: np.ndarray, drawn: np.ndarray, peak: float | None) -> list[float]:
+    """How near each sample is to the true one, 200 at most; -200 where it is not finite.
+
+    Args:
+        peak: PSNR = 10 log10(peak^2 / mean squared error); None takes the variance of the true
+            sample in its place, which makes it a signal-to-noise ratio.
+    """
+    if truth.shape != drawn.shape:
+        raise ValueError(f"samples have shape {drawn.shape}, the true ones {truth.shape}")
+    found = []
+    for true, own in zip(truth.astype(np.float64), drawn.astype(np.float64), strict=True):
+        power = true.var() if peak is None else peak**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = 10 * np.log10(power / ((own - true) ** 2).mean())
+        limited = min(max(value, -MOST_DECIBELS), MOST_DECIBELS)
+        found.append(-MOST_DECIBELS if np.isnan(value) else float(limited))
+    return found
+
+
+def middle(values: Sequence[float], quantile: float = 0.5) -> float:
+    """A smooth quantile: the mean of five from 0.2 below to 0.2 above.
+
+    The mean of a set hangs on its worst samples, the quantile alone on one of them.
+    """
+    around = np.clip(quantile + np.linspace(-0.2, 0.2, 5), 0, 1)
+    return float(np.quantile(values, around).mean())
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the median, from the spread of the middle half; as for a normal distribution."""
+    low, high = np.quantile(values, [0.25, 0.75])
+    return float(1.2533 * (high - low) / 1.349 / np.sqrt(len(values)))

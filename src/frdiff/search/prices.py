@@ -1,0 +1,62 @@
+"""What steps cost, known before they run."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from frdiff.plan import Action
+from frdiff.policy import Policy
+from frdiff.run import Run
+
+__all__ = ["Prices", "prices_of"]
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Costs as fractions of a full step.
+
+    Attributes:
+        saved: by target, the share of a full step's MACs that its reuse saves.
+        overhead: what a step with stored features takes beyond its MACs; norms, embeddings and
+            the solver itself cost time and count none.
+    """
+
+    saved: Mapping[str, float]
+    overhead: float = 0.0
+
+    @property
+    def reuse(self) -> float:
+        """The cost of a step that computes no target."""
+        return self.overhead + 1 - sum(self.saved.values())
+
+    def cost(self, policy: Policy, num_steps: int) -> float:
+        """The cost of a run, in full steps; a jump costs nothing."""
+        group = {name: _group_of(name, policy) for name in self.saved}
+        total = 0.0
+        for step in policy.plan(num_steps):
+            if step.action is Action.KEYFRAME:
+                total += 1
+            elif step.action is Action.REUSE:
+                computed = (self.saved[name] for name in group if group[name] in step.computed)
+                total += self.reuse + sum(computed)
+        return total
+
+
+def _group_of(name: str, policy: Policy) -> int:
+    return next(
+        number
+        for number, patterns in enumerate(policy.groups)
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    )
+
+
+def prices_of(run: Run, overhead: float = 0.0) -> Prices:
+    """The prices of the targets of a run that has ended, over all its denoiser calls."""
+    saved: Counter[str] = Counter()
+    full = 0
+    for cost, calls in run.call_costs:
+        full += calls * cost.macs
+        for target in cost.targets:
+            saved[target.name] += calls * (target.macs - target.reuse_macs)
+    return Prices({name: macs / full for name, macs in saved.items()}, overhead)

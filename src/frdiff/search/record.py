@@ -1,0 +1,109 @@
+"""Recordings: inner products of the features of a full run, from which forecasts are fitted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from frdiff.adapters import Target, find_targets
+from frdiff.forecast import extrapolation_weights
+from frdiff.policy import Targets, UniformPolicy
+from frdiff.run import Run
+from frdiff.search.fit import fit_weights
+from frdiff.search.prices import Prices, prices_of
+from frdiff.search.subject import Batch, Subject
+from frdiff.setting import Setting
+
+__all__ = ["Recording", "record"]
+
+ELEMENTS = 4096
+RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a full run showed.
+
+    Attributes:
+        grams: by target, in the order in which they run, the inner products (steps, steps) of its
+            features at every two steps, over a fixed part of their elements; none if the
+            denoiser's calls do not divide evenly into steps.
+        steps: of the run.
+        prices: of the targets, in that order too.
+    """
+
+    grams: Mapping[str, np.ndarray]
+    steps: int
+    prices: Prices
+
+    def weights(self, keyframes: Sequence[int], depth: int) -> list[list[list[float]] | None]:
+        """Fitted forecast weights, per step and target as `TablePolicy` takes them.
+
+        Steps before the third keyframe, where nothing can be fitted, and keyframes have None.
+
+        Args:
+            depth: features weighed at most.
+        """
+        return [
+            self._weights_at(step, [key for key in reversed(keyframes) if key < step][:depth])
+            if step not in keyframes
+            else None
+            for step in range(self.steps)
+        ]
+
+    def _weights_at(self, step: int, stored: list[int]) -> list[list[float]] | None:
+        if len(stored) < 2 or not self.grams:
+            return None
+        prior = extrapolation_weights(stored[:2], step) + [0.0] * (len(stored) - 2)
+        places = np.ix_([step, *stored], [step, *stored])
+        return [fit_weights(gram[places], prior, RIDGE) for gram in self.grams.values()]
+
+
+def record(
+    subject: Subject, setting: Setting, batch: Batch, targets: Targets, overhead: float
+) -> Recording:
+    """What a full run of `setting`, its policy left aside, shows of `targets`."""
+    rows: dict[str, list[np.ndarray]] = {}
+    handles = []
+    for denoiser in subject.denoisers:
+        for target in find_targets(denoiser, targets):
+            handles.append(
+                target.source.register_forward_hook(_keeper(target, rows), with_kwargs=True)
+            )
+    ended: list[tuple[int, Prices]] = []
+
+    def on_run(run: Run) -> None:
+        ended.append((run.stats.steps, prices_of(run, overhead)))
+
+    try:
+        full = Setting(setting.steps, UniformPolicy(1, targets=targets), setting.scheduler)
+        subject.draw(full, batch, on_run)
+    finally:
+        for handle in handles:
+            handle.remove()
+    ((steps, prices),) = ended
+    even = all(len(found) % steps == 0 for found in rows.values())
+    grams = {name: _gram(found, steps) for name, found in rows.items()} if even else {}
+    ordered = {name: prices.saved[name] for name in rows}
+    return Recording(grams, steps, replace(prices, saved=ordered))
+
+
+def _keeper(target: Target, rows: dict[str, list[np.ndarray]]) -> Any:
+    def keep(module: Any, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        value = args[0] if args else next(iter(kwargs.values()))
+        feature = target.extract(value, output)
+        if isinstance(feature, Tensor):
+            flat = feature.detach().flatten(1)
+            part = flat[:, :: max(1, flat.shape[1] // ELEMENTS)]
+            # The order of the names is that in which the targets ran.
+            rows.setdefault(target.name, []).append(part.flatten().double().numpy(force=True))
+
+    return keep
+
+
+def _gram(rows: Sequence[np.ndarray], steps: int) -> np.ndarray:
+    """Inner products between steps; the calls of one step count together."""
+    features = np.stack(rows).reshape(steps, -1)
+    return features @ features.T

@@ -1,0 +1,79 @@
+"""Shapes: schedules told by a few numbers, where a search begins."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+__all__ = ["POWERS", "Shape", "affordable", "ladder", "neighbours", "spaced"]
+
+T = TypeVar("T")
+
+POWERS = (1.0, 1.3, 1.6, 2.0, 2.5)
+RUNGS = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A schedule; its number of keyframes is what the budget pays for.
+
+    Attributes:
+        steps: `num_inference_steps`.
+        power: how keyframes crowd towards the end: 1 spaces them evenly; the greater, the more.
+        tail: how many of the targets that run last every step computes.
+    """
+
+    steps: int
+    power: float = 1.0
+    tail: int = 0
+
+
+def spaced(num_steps: int, count: int, power: float = 1.0) -> tuple[int, ...]:
+    """`count` different keyframes from step 0 to the last one, ascending.
+
+    They lie at `1 - (1 - u)^power` of the run for evenly spaced u from 0 to 1; where two fall on
+    the same step one gives way.
+    """
+    if count == 1:
+        return (0,)
+    places = [1 - (1 - i / (count - 1)) ** power for i in range(count)]
+    chosen = [round(place * (num_steps - 1)) for place in places]
+    for i in range(count - 2, 0, -1):
+        chosen[i] = min(chosen[i], chosen[i + 1] - 1)
+    for i in range(1, count):
+        chosen[i] = max(chosen[i], chosen[i - 1] + 1)
+    return tuple(chosen)
+
+
+def affordable(budget: float, num_steps: int, between: float) -> int:
+    """How many keyframes a budget in full steps pays for, at most all; 0 if not even the first.
+
+    Args:
+        between: the cost of a step that is none.
+    """
+    if between >= 1:
+        return num_steps if budget >= num_steps else 0
+    return min(max(int((budget - num_steps * between) / (1 - between) + 1e-9), 0), num_steps)
+
+
+def ladder(budget: float, most: int) -> list[int]:
+    """Step counts worth trying within a budget in full steps, ascending, 2 to `most`."""
+    return sorted({min(round(budget * rung), most) for rung in RUNGS} - {0, 1})
+
+
+def neighbours(shape: Shape, steps: Sequence[int], tails: Sequence[int]) -> Iterator[Shape]:
+    """The shapes that differ from `shape` in one number, by one place.
+
+    Args:
+        steps: counts to choose from, ascending; likewise `tails`.
+    """
+    for count in _beside(shape.steps, steps):
+        yield replace(shape, steps=count)
+    for power in _beside(shape.power, POWERS):
+        yield replace(shape, power=power)
+    for tail in _beside(shape.tail, tails):
+        yield replace(shape, tail=tail)
+
+
+def _beside(value: T, choices: Sequence[T]) -> list[T]:
+    place = list(choices).index(value)
+    return [choices[other] for other in (place - 1, place + 1) if 0 <= other < len(choices)]

@@ -1,0 +1,101 @@
+"""Solvers a search may choose from, the step counts they have, and the converged solution."""
+
+import copy
+from collections.abc import Sequence
+
+from diffusers import SchedulerMixin
+
+from frdiff.sampling import SCHEDULERS, set_scheduler
+from frdiff.search.space import in_full
+from frdiff.search.subject import PipelineSubject, Subject
+from frdiff.setting import Setting
+
+__all__ = ["converged", "scheduler_of", "solvers_of", "step_counts"]
+
+# They solve the same equation: with enough steps all of them reach the same picture.
+DETERMINISTIC = ("ddim", "pndm", "euler", "heun", "lms", "dpm++", "unipc")
+CHOICES = ("dpm++", "unipc")
+CONVERGED_STEPS = 100
+
+
+def solvers_of(subject: Subject, allow_scheduler: bool) -> list[str | None]:
+    """The solvers to choose from: None, the subject's own, and others that draw the same.
+
+    Raises:
+        ValueError: others are allowed, and the subject's own cannot be replaced.
+    """
+    if not allow_scheduler:
+        return [None]
+    if not _replaceable(subject):
+        raise ValueError(
+            f"{type(subject.scheduler).__name__} has no other scheduler that draws the same; "
+            "leave allow_scheduler out"
+        )
+    return [None, *CHOICES]
+
+
+def converged(subject: Subject, num_steps: int) -> Setting:
+    """The setting whose samples all others are measured against.
+
+    DPM-Solver++ with 100 steps, or twice `num_steps`, where it draws the same; the own scheduler
+    with four times as many steps where it is not known to add noise; else the full run itself, as
+    for hand-written loops.
+    """
+    if not isinstance(subject, PipelineSubject):
+        return Setting(num_steps, in_full(num_steps))
+    if _replaceable(subject):
+        steps = max(CONVERGED_STEPS, 2 * num_steps)
+        (steps,) = step_counts(subject, "dpm++", [steps])
+        return Setting(steps, in_full(steps), "dpm++")
+    if _name(subject.scheduler) is None:
+        steps = 4 * num_steps
+        return Setting(steps, in_full(steps))
+    return Setting(num_steps, in_full(num_steps))
+
+
+def step_counts(subject: Subject, solver: str | None, wanted: Sequence[int]) -> list[int]:
+    """Those of `num_inference_steps`, or the next ones above, for which a run has as many steps.
+
+    Some schedulers round: with 1,000 timesteps and "leading" spacing 61 become 62.
+    """
+    scheduler = copy.deepcopy(scheduler_of(subject, solver))
+
+    def length(count: int) -> int:
+        try:
+            scheduler.set_timesteps(count)
+        except (TypeError, ValueError):
+            return count  # it wants to know the size of the picture, as flow matching does
+        return len(scheduler.timesteps)
+
+    found = set()
+    for count in wanted:
+        near = (other for other in range(count, count + 20) if length(other) == other)
+        found |= {next(near, 0)} - {0}
+    return sorted(found)
+
+
+def scheduler_of(subject: Subject, solver: str | None) -> SchedulerMixin:
+    """The scheduler called `solver` as the subject would use it; its own for None."""
+    if solver is None or not isinstance(subject, PipelineSubject):
+        return subject.scheduler
+    own = subject.pipe.scheduler
+    try:
+        return set_scheduler(subject.pipe, solver)
+    finally:
+        subject.pipe.scheduler = own
+
+
+def _replaceable(subject: Subject) -> bool:
+    if not isinstance(subject, PipelineSubject) or _name(subject.scheduler) not in DETERMINISTIC:
+        return False
+    return not subject.scheduler.config.get("use_flow_sigmas")
+
+
+def _name(scheduler: SchedulerMixin) -> str | None:
+    """The short name of a scheduler; None for one that is not in the table."""
+    for name, (class_name, options) in SCHEDULERS.items():
+        if type(scheduler).__name__ == class_name and all(
+            scheduler.config.get(key) == value for key, value in options.items()
+        ):
+            return name
+    return None

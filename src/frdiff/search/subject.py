@@ -1,0 +1,129 @@
+"""What is tuned: a pipeline or a hand-written loop, drawing one batch at a time."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin
+from torch import Tensor, nn
+
+from frdiff.denoisers import find_denoisers, unwrap
+from frdiff.run import Run, apply
+from frdiff.sampling import sample
+from frdiff.setting import Setting
+
+__all__ = ["Batch", "Loop", "LoopSubject", "PipelineSubject", "Subject"]
+
+OnRun = Callable[[Run], None]
+Loop = Callable[[torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples drawn together.
+
+    Attributes:
+        seed: sample i is drawn from seed + i; a hand-written loop gets the seed alone.
+        prompts: one per sample; for an unconditional pipeline only their number counts.
+    """
+
+    seed: int
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PipelineSubject:
+    """A pipeline.
+
+    Attributes:
+        guidance: guidance scale; None for the pipeline's default.
+        latents: compare final latents and not decoded pictures.
+        inputs: further arguments of the pipeline, the same for every call.
+    """
+
+    pipe: DiffusionPipeline
+    guidance: float | None = None
+    latents: bool = False
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def peak(self) -> float | None:
+        """1 for pictures."""
+        return None if self.latents else 1.0
+
+    @property
+    def denoisers(self) -> list[nn.Module]:
+        """U-Net, transformer, or two of them."""
+        return list(find_denoisers(self.pipe).values())
+
+    @property
+    def needs_prompts(self) -> bool:
+        """Whether nothing can be drawn without them."""
+        accepted = inspect.signature(self.pipe).parameters
+        given = {"prompt_embeds", "class_labels"} & self.inputs.keys()
+        return not given and bool({"prompt", "class_labels"} & accepted.keys())
+
+    @property
+    def scheduler(self) -> SchedulerMixin:
+        """The pipeline's own."""
+        return self.pipe.scheduler
+
+    def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
+        """Pictures (N, H, W, 3) in [0, 1], or final latents (N, ...)."""
+        with setting.attached(self.pipe) as run:
+            images = sample(
+                self.pipe,
+                batch.prompts,
+                steps=setting.steps,
+                seed=batch.seed,
+                guidance=self.guidance,
+                output_type="latent" if self.latents else "np",
+                inputs=self.inputs,
+            )
+            if run is None:
+                raise ValueError("a setting to be measured needs a policy")
+            on_run(run)
+            return _array(run.latents) if self.latents else images
+
+
+@dataclass(frozen=True)
+class LoopSubject:
+    """A hand-written sampling loop.
+
+    Attributes:
+        loop: from a generator on the CPU, the final latents (N, ...) of one batch.
+        denoiser: the network that it calls.
+        scheduler: what it steps.
+    """
+
+    loop: Loop
+    denoiser: nn.Module
+    scheduler: SchedulerMixin
+    peak: float | None = None
+    needs_prompts: bool = False
+
+    @property
+    def denoisers(self) -> list[nn.Module]:
+        """The one there is."""
+        return [unwrap(self.denoiser)]
+
+    def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
+        """Final latents (N, ...)."""
+        if setting.policy is None:
+            raise ValueError("a setting to be measured needs a policy")
+        with apply(self.denoiser, setting.policy, scheduler=self.scheduler) as run:
+            latents = self.loop(torch.Generator().manual_seed(batch.seed))
+            on_run(run)
+            return _array(latents)
+
+
+Subject = PipelineSubject | LoopSubject
+
+
+def _array(latents: Tensor | None) -> np.ndarray:
+    if not isinstance(latents, Tensor):
+        raise TypeError(f"final latents must be a tensor, got {type(latents).__name__}")
+    return latents.float().numpy(force=True)

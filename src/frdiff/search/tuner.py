@@ -1,0 +1,151 @@
+"""A tuner: searches within budgets, and lets samples it has not searched on decide."""
+
+import copy
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+from frdiff.clock import noise_coordinates
+from frdiff.policy import Origin, TablePolicy, config_hash
+from frdiff.search.measure import Measure, middle, standard_error
+from frdiff.search.solvers import scheduler_of
+from frdiff.search.space import Space
+from frdiff.search.subject import PipelineSubject, Subject
+from frdiff.search.within import Candidate, OnFound, search_within
+
+__all__ = ["LIBRARIES", "Tuned", "Tuner", "versions"]
+
+STEP_DOWN = 0.85
+BUDGETS = 16
+LIBRARIES = ("frdiff", "diffusers", "torch")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search within one budget came to.
+
+    Attributes:
+        policy: with its origin.
+        candidates: the best of every part of the search, fewer steps first.
+        held_out: their decibels on the samples that decided.
+        chosen: which of them the policy is.
+    """
+
+    policy: TablePolicy
+    candidates: tuple[Candidate, ...]
+    held_out: tuple[tuple[float, ...], ...]
+    chosen: int
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """Everything a search needs but the budget.
+
+    Attributes:
+        calibration: measures what is searched on.
+        held_out: measures what decides.
+        quantile: of decibels, see `frdiff.search.measure.middle`.
+        climbs: whether single keyframes are moved.
+        seed: of proposals.
+    """
+
+    subject: Subject
+    space: Space
+    calibration: Measure
+    held_out: Measure
+    quantile: float
+    climbs: bool
+    seed: int
+
+    def within(self, budget: float, evaluations: int, on_found: OnFound) -> Tuned:
+        """The best policy that costs at most `budget` full steps."""
+        candidates = search_within(
+            budget,
+            self.space,
+            self.calibration,
+            evaluations=evaluations,
+            climbs=self.climbs,
+            quantile=self.quantile,
+            seed=self.seed,
+            on_found=on_found,
+        )
+        held_out = self.held_out([candidate.setting for candidate in candidates])
+        qualities = [middle(values, self.quantile) for values in held_out]
+        chosen = max(range(len(candidates)), key=lambda number: qualities[number])
+        best = candidates[chosen]
+        figures = {
+            "full_steps": float(self.space.num_steps),
+            "cost": best.cost,
+            "speedup": self.space.num_steps / best.cost,
+            "calibration_db": best.quality,
+            "held_out_db": qualities[chosen],
+        }
+        if candidates[0].found_by == "fewer steps":
+            figures["fewer_steps_cost"] = candidates[0].cost
+            figures["fewer_steps_held_out_db"] = qualities[0]
+        policy = best.setting.policy
+        if not isinstance(policy, TablePolicy):
+            raise TypeError(f"a setting of a search has a table, got {policy!r}")
+        rounded = {name: round(figure, 4) for name, figure in figures.items()}
+        origin = self._origin(best, rounded)
+        return Tuned(replace(policy, origin=origin), tuple(candidates), tuple(held_out), chosen)
+
+    def cheapest(self, decibels: float, evaluations: int, on_found: OnFound) -> Tuned:
+        """The cheapest policy that keeps a quality, by bisection over budgets.
+
+        The quality is what the samples of both halves show, less its standard error.
+
+        Raises:
+            ValueError: not even the largest budget, the full run's, keeps it.
+        """
+        budgets = [self.space.num_steps * STEP_DOWN**place for place in range(BUDGETS)]
+        each = max(evaluations // (BUDGETS.bit_length() - 1), 1)
+        low, high = 0, BUDGETS
+        kept = self.within(budgets[0], each, on_found)
+        if self._sure(kept) < decibels:
+            raise ValueError(
+                f"min_psnr={decibels:g} is not reached: with the cost of the full run it is "
+                f"{self._sure(kept):.1f} dB for sure; ask for less, or give more num_steps"
+            )
+        while high - low > 1:
+            place = (low + high) // 2
+            tuned = self.within(budgets[place], each, on_found)
+            if self._sure(tuned) >= decibels:
+                low, kept = place, tuned
+            else:
+                high = place
+        return kept
+
+    def _sure(self, tuned: Tuned) -> float:
+        setting = tuned.candidates[tuned.chosen].setting
+        values = [*self.calibration([setting])[0], *tuned.held_out[tuned.chosen]]
+        return middle(values, self.quantile) - standard_error(values)
+
+    def _origin(self, candidate: Candidate, figures: dict[str, float]) -> Origin:
+        setting = candidate.setting
+        scheduler = copy.deepcopy(scheduler_of(self.subject, setting.scheduler))
+        levels: list[float] = []
+        try:
+            scheduler.set_timesteps(setting.steps)
+            levels = noise_coordinates(scheduler)
+        except (TypeError, ValueError):
+            pass  # it wants to know the size of the picture, or tells no noise levels
+        denoiser = self.subject.denoisers[0]
+        subject = self.subject
+        return Origin(
+            model=type(denoiser).__name__,
+            model_hash=config_hash(denoiser),
+            scheduler=type(scheduler).__name__,
+            scheduler_hash=config_hash(scheduler),
+            num_inference_steps=setting.steps,
+            found_by=candidate.found_by,
+            solver=setting.scheduler,
+            guidance=subject.guidance if isinstance(subject, PipelineSubject) else None,
+            noise_levels=[round(level, 6) for level in levels],
+            versions=versions(),
+            figures=figures,
+        )
+
+
+def versions() -> dict[str, str]:
+    """Of frdiff and what it rests on."""
+    return {name: version(name) for name in LIBRARIES}

@@ -1,0 +1,187 @@
+"""The default search: the best policy found within one budget.
+
+First the few numbers of a shape, then single keyframes, both on the true error of whole runs, with
+forecasts fitted to every schedule. The pipeline with fewer steps is a candidate like any other, so
+nothing worse than that is chosen.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from frdiff.policy import TablePolicy
+from frdiff.search.climb import climb
+from frdiff.search.measure import Measure, middle
+from frdiff.search.shapes import Shape, affordable, ladder, neighbours, spaced
+from frdiff.search.space import Space
+from frdiff.setting import Setting
+
+__all__ = ["Candidate", "OnFound", "search_within"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting within the budget.
+
+    Attributes:
+        found_by: the part of the search that proposed it.
+        cost: in full steps.
+        quality: on the calibration set, in dB.
+    """
+
+    found_by: str
+    setting: Setting
+    cost: float
+    quality: float
+
+
+OnFound = Callable[[Candidate, int], None]
+
+
+class _Search:
+    """Counts what it measures, and keeps the best of every part."""
+
+    def __init__(
+        self, space: Space, measure: Measure, evaluations: int, quantile: float, on_found: OnFound
+    ) -> None:
+        self.space = space
+        self.measure = measure
+        self.quantile = quantile
+        self.on_found = on_found
+        self.last = len(measure.asked) + evaluations
+
+    @property
+    def left(self) -> int:
+        return self.last - len(self.measure.asked)
+
+    def qualities(self, settings: Sequence[Setting], found_by: str) -> list[float]:
+        """Higher is better."""
+        found = [middle(values, self.quantile) for values in self.measure(settings)]
+        for setting, quality in zip(settings, found, strict=True):
+            self.on_found(self.candidate(found_by, setting, quality), self.left)
+        return found
+
+    def candidate(self, found_by: str, setting: Setting, quality: float) -> Candidate:
+        return Candidate(found_by, setting, self.space.cost(setting), quality)
+
+    def best(self, settings: Sequence[Setting], found_by: str) -> Candidate:
+        qualities = self.qualities(settings, found_by)
+        quality, number = max((quality, -number) for number, quality in enumerate(qualities))
+        return self.candidate(found_by, settings[-number], quality)
+
+
+def search_within(
+    budget: float,
+    space: Space,
+    measure: Measure,
+    *,
+    evaluations: int,
+    climbs: bool = True,
+    quantile: float = 0.5,
+    seed: int = 0,
+    generation: int = 4,
+    on_found: OnFound = lambda candidate, left: None,
+) -> list[Candidate]:
+    """The best candidate of every part of the search, "fewer steps" first.
+
+    Args:
+        budget: cost of a run, in full steps.
+        evaluations: settings to measure at most, fewer steps not counted; three fifths of them
+            for shapes.
+        climbs: whether to move single keyframes at last.
+        generation: settings measured at a time; the result depends on it, and on nothing else
+            about how they are measured.
+        on_found: called with each candidate measured and the number left to measure.
+    """
+    search = _Search(space, measure, evaluations, quantile, on_found)
+    found = []
+    rivals = _fewer_steps(budget, space)
+    if rivals:
+        found.append(search.best(rivals, "fewer steps"))
+    search.last = len(measure.asked) + evaluations
+    solver = found[0].setting.scheduler if found else space.solvers[0]
+    shape = _descend(search, budget, solver, max(evaluations * 3 // 5, 1))
+    if shape is None:
+        if not found:
+            raise ValueError(f"a budget of {budget:.2f} full steps pays for no run")
+        return found
+    found.append(shape)
+    if climbs:
+        found.append(_climbed(search, shape, solver, seed, generation))
+    return found
+
+
+def _fewer_steps(budget: float, space: Space) -> list[Setting]:
+    """As many steps as the budget pays for, by solver."""
+    settings = []
+    for solver in space.solvers:
+        counts = [n for n in space.counts(solver, range(1, space.num_steps + 1)) if n <= budget]
+        if counts:
+            settings.append(space.fewer_steps(solver, max(counts)))
+    return settings
+
+
+def _descend(
+    search: _Search, budget: float, solver: str | None, evaluations: int
+) -> Candidate | None:
+    """The best shape: from the middle of the ladder to whichever neighbour is better."""
+    space = search.space
+    until = search.left - evaluations
+
+    def setting(shape: Shape) -> Setting | None:
+        between = space.between(shape.tail)
+        steps = shape.steps
+        count = affordable(budget, steps, between)
+        if not 1 < count < steps:
+            return None
+        keyframes = spaced(steps, count, shape.power)
+        return space.setting(solver, steps, keyframes, shape.tail)
+
+    steps = space.counts(solver, ladder(budget, 3 * space.num_steps))
+    starts = [Shape(n, power) for n in steps for power in (1.0, 1.6)]
+    fits = [shape for shape in starts if setting(shape) is not None]
+    if not fits:
+        return None
+    near = min(fits, key=lambda shape: (abs(shape.steps - 2 * budget), shape.power)).steps
+    frontier = [shape for shape in fits if shape.steps == near]
+    known: dict[Shape, float] = {}
+    best = frontier[0]
+    while frontier and search.left > until:
+        frontier = frontier[: search.left - until]
+        settings = [found for shape in frontier if (found := setting(shape)) is not None]
+        known |= zip(frontier, search.qualities(settings, "shape"), strict=True)
+        best = max(known, key=lambda shape: known[shape])
+        frontier = [
+            shape
+            for shape in neighbours(best, steps, space.tails)
+            if shape not in known and setting(shape) is not None
+        ]
+    chosen = setting(best)
+    return None if chosen is None else search.candidate("shape", chosen, known[best])
+
+
+def _climbed(
+    search: _Search, start: Candidate, solver: str | None, seed: int, generation: int
+) -> Candidate:
+    """The best after moving single keyframes."""
+    space, policy = search.space, start.setting.policy
+    if not isinstance(policy, TablePolicy):
+        raise TypeError(f"a setting of a search has a table, got {policy!r}")
+    plan = policy.plan(policy.num_steps)
+    tail = min(len(row) for row in policy.computed)
+    steps = start.setting.steps
+
+    def setting(keyframes: tuple[int, ...]) -> Setting:
+        return space.setting(solver, steps, keyframes, tail)
+
+    def evaluate(schedules: Sequence[tuple[int, ...]]) -> list[float]:
+        return [-quality for quality in search.qualities([*map(setting, schedules)], "keyframes")]
+
+    keyframes, value = climb(
+        plan.keyframes,
+        policy.num_steps,
+        evaluate,
+        evaluations=search.left + 1,
+        seed=seed,
+        generation=generation,
+    )
+    return search.candidate("keyframes", setting(keyframes), -value)
