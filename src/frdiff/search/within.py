@@ -123,7 +123,7 @@ def _fewer_steps(budget: float, space: Space) -> list[Setting]:
 def _descend(
     search: _Search, budget: float, solver: str | None, evaluations: int
 ) -> Candidate | None:
-    """The best shape: from the middle of the ladder to whichever neighbour is better."""
+    """The best shape: from the best of a few far apart to whichever neighbour is better."""
     space = search.space
     until = search.left - evaluations
 
@@ -137,14 +137,12 @@ def _descend(
         return space.setting(solver, steps, keyframes, shape.tail)
 
     steps = space.counts(solver, ladder(budget, 3 * space.num_steps))
-    starts = [Shape(n, power) for n in steps for power in (1.0, 1.6)]
-    fits = [shape for shape in starts if setting(shape) is not None]
-    if not fits:
+    # First a coarse look over all step counts.
+    coarse = [Shape(n, power) for n in steps[1::3] or steps for power in (1.0, 1.6)]
+    frontier = [shape for shape in coarse if setting(shape) is not None]
+    if not frontier:
         return None
-    near = min(fits, key=lambda shape: (abs(shape.steps - 2 * budget), shape.power)).steps
-    frontier = [shape for shape in fits if shape.steps == near]
     known: dict[Shape, float] = {}
-    best = frontier[0]
     while frontier and search.left > until:
         frontier = frontier[: search.left - until]
         settings = [found for shape in frontier if (found := setting(shape)) is not None]
