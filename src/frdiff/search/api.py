@@ -111,7 +111,7 @@ def tune(
             is out of reach.
     """
     budgets = _budgets(num_steps, budget, speedup, min_psnr, pareto)
-    _check(vary, overhead, quantile, samples, evaluations)
+    _check(vary, overhead, quantile, samples, evaluations, workers)
     subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
     solvers = solvers_of(subject, allow_scheduler)
     halves = _halves(subject, prompts, samples, seed)
@@ -242,7 +242,12 @@ def _halves(
 
 
 def _check(
-    vary: Sequence[str], overhead: float, quantile: float, samples: int, evaluations: int
+    vary: Sequence[str],
+    overhead: float,
+    quantile: float,
+    samples: int,
+    evaluations: int,
+    workers: int,
 ) -> None:
     unknown = sorted({*checked_list("vary", vary)} - {*VARIABLES})
     if unknown:
@@ -251,6 +256,7 @@ def _check(
     check_float("quantile", quantile, 0, 1)
     check_int("samples", samples, 1, 10_000)
     check_int("evaluations", evaluations, 1, 1_000_000)
+    check_int("workers", workers, 1, 1000)
 
 
 def _digest(content: Any) -> str:

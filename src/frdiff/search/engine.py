@@ -29,10 +29,8 @@ def engine_of(subject: Subject, workers: int = 1) -> Iterator[Engine]:
     whoever draws them: give them one each with `torch.set_num_threads(1)` beforehand.
 
     Raises:
-        ValueError: fewer than one worker, or the subject cannot be sent to another process.
+        ValueError: the subject cannot be sent to another process.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
     if workers == 1:
         yield lambda jobs: (subject.draw(*job) for job in jobs)
         return

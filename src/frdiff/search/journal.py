@@ -28,22 +28,21 @@ class Journal(MutableMapping[str, Any]):
         self._answers: dict[str, Any] = {}
         if path is None:
             return
-        if not path.is_file():
+        header = _line({"frdiff_search": identity})
+        content = path.read_bytes() if path.is_file() else b""
+        whole, newline, _ = content.rpartition(b"\n")
+        if not newline and header.encode().startswith(content):  # nothing yet, or cut off
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_line({"frdiff_search": identity}), encoding="utf-8")
+            path.write_text(header, encoding="utf-8")
             return
-        whole = path.read_bytes().rpartition(b"\n")[0]
-        os.truncate(path, len(whole) + 1 if whole else 0)
         try:
-            first, *rows = [json.loads(line) for line in whole.splitlines()] or [None]
-        except ValueError as error:
-            raise ValueError(f"{path} is not the journal of a search: {error}") from error
-        if first is None:
-            path.write_text(_line({"frdiff_search": identity}), encoding="utf-8")
-            return
-        known = first.get("frdiff_search") if isinstance(first, dict) else None
-        # As JSON has it: tuples have become lists.
-        wanted = json.loads(json.dumps(identity))
+            first, *rows = [json.loads(line) for line in whole.splitlines()]
+            known = first["frdiff_search"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is not the journal of a search; choose another file"
+            ) from error
+        wanted = json.loads(header)["frdiff_search"]
         if known != wanted:
             said = known if isinstance(known, dict) else {}
             other = sorted(name for name in wanted if said.get(name) != wanted[name])
@@ -55,6 +54,7 @@ class Journal(MutableMapping[str, Any]):
             if not (isinstance(row, dict) and len(row) == 1):
                 raise ValueError(f"{path}: a line must be one question with its answer, got {row}")
             self._answers |= row
+        os.truncate(path, len(whole) + 1)
 
     def __getitem__(self, question: str) -> Any:
         return self._answers[question]

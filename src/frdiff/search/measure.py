@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.engine import Engine
 from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch
@@ -66,7 +67,16 @@ class Measure:
             for truth in self.true_samples:
                 found += decibels(truth, next(drawn), self.peak)
             self.journal[question] = found
-        return [tuple(self.journal[f"{self.name} {_digest(setting)}"]) for setting in settings]
+        return [self._answer(f"{self.name} {_digest(setting)}") for setting in settings]
+
+    def _answer(self, question: str) -> tuple[float, ...]:
+        values = checked_list("an answer in the journal", self.journal[question])
+        samples = sum(len(batch.prompts) for batch in self.batches)
+        for value in values:
+            check_float("decibels in the journal", value, -MOST_DECIBELS, MOST_DECIBELS)
+        if self.peak is not None and len(values) != samples:
+            raise ValueError(f"an answer in the journal has {samples} decibels, got {len(values)}")
+        return tuple(values)
 
 
 def _digest(setting: Setting) -> str:

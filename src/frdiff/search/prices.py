@@ -52,11 +52,17 @@ def _group_of(name: str, policy: Policy) -> int:
 
 
 def prices_of(run: Run, overhead: float = 0.0) -> Prices:
-    """The prices of the targets of a run that has ended, over all its denoiser calls."""
+    """The prices of the targets of a run that has ended, over all its denoiser calls.
+
+    Raises:
+        ValueError: no MACs at all were counted.
+    """
     saved: Counter[str] = Counter()
     full = 0
     for cost, calls in run.call_costs:
         full += calls * cost.macs
         for target in cost.targets:
             saved[target.name] += calls * (target.macs - target.reuse_macs)
+    if not full:
+        raise ValueError("the denoiser's calls count no MACs, so nothing can be saved")
     return Prices({name: macs / full for name, macs in saved.items()}, overhead)

@@ -1,7 +1,9 @@
 """What is tuned: a pipeline or a hand-written loop, drawing one batch at a time."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +75,7 @@ class PipelineSubject:
 
     def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
         """Pictures (N, H, W, 3) in [0, 1], or final latents (N, ...)."""
-        with setting.attached(self.pipe) as run:
+        with _without_advice(), setting.attached(self.pipe) as run:
             images = sample(
                 self.pipe,
                 batch.prompts,
@@ -114,13 +116,24 @@ class LoopSubject:
         """Final latents (N, ...)."""
         if setting.policy is None:
             raise ValueError("a setting to be measured needs a policy")
-        with apply(self.denoiser, setting.policy, scheduler=self.scheduler) as run:
+        with (
+            _without_advice(),
+            apply(self.denoiser, setting.policy, scheduler=self.scheduler) as run,
+        ):
             latents = self.loop(torch.Generator().manual_seed(batch.seed))
             on_run(run)
             return _array(latents)
 
 
 Subject = PipelineSubject | LoopSubject
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """A search tries settings that save little on purpose."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*expect little speed-up")
+        yield
 
 
 def _array(latents: Tensor | None) -> np.ndarray:

@@ -1,0 +1,178 @@
+import json
+
+import pytest
+import torch
+
+import frdiff
+from conftest import ddim, loop, make_dit_pipe, make_unet
+from frdiff.search.journal import Journal
+
+PROMPTS = ["1", "2", "3", "4"]
+QUICK = {"num_steps": 12, "speedup": 2, "samples": 2, "evaluations": 6}
+
+
+def tuned(**options):
+    return frdiff.tune(make_dit_pipe(), PROMPTS, **(QUICK | options))
+
+
+def test_a_policy_fits_its_budget_and_its_pipeline():
+    policy = tuned()
+    assert policy.origin.figures["cost"] <= 6
+    pipe = make_dit_pipe()
+    with frdiff.apply(pipe, policy) as run:
+        pipe([1], num_inference_steps=policy.origin.num_inference_steps)
+    assert run.stats.macs_ratio * run.stats.steps <= policy.origin.figures["cost"] + 1e-3
+
+
+def test_never_worse_on_held_out_samples_than_fewer_steps():
+    figures = tuned().origin.figures
+    assert figures["held_out_db"] >= figures["fewer_steps_held_out_db"]
+
+
+def test_the_same_seed_gives_the_same_file_and_another_seed_another():
+    assert tuned().dumps() == tuned().dumps()
+    assert tuned(seed=1).origin.figures != tuned().origin.figures
+
+
+def test_nothing_is_left_on_the_pipeline():
+    pipe = make_dit_pipe()
+    scheduler = pipe.scheduler
+    before = {name: vars(module).copy() for name, module in pipe.transformer.named_modules()}
+    frdiff.tune(pipe, PROMPTS, allow_scheduler=True, **QUICK)
+    assert pipe.scheduler is scheduler
+    for name, module in pipe.transformer.named_modules():
+        assert "forward" not in vars(module)
+        assert vars(module).keys() == before[name].keys()
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("survived", [0, 1, 4])
+def test_a_search_that_was_killed_goes_on_and_ends_the_same(tmp_path, monkeypatch, survived):
+    path = tmp_path / "journal"
+    write = Journal.__setitem__
+
+    def die(journal, question, answer):
+        if len(journal) == survived:
+            raise Killed
+        write(journal, question, answer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "__setitem__", die)
+        with pytest.raises(Killed):
+            tuned(journal=path)
+    asked = []
+    policy = tuned(journal=path, on_event=lambda candidate, done, total: asked.append(done))
+    assert policy.dumps() == tuned().dumps()
+    assert len(path.read_text().splitlines()) > survived
+
+
+def test_another_number_of_workers_gives_the_same_file():
+    assert tuned(workers=2).dumps() == tuned().dumps()
+
+
+def test_a_file_is_read_back_and_refused_elsewhere(tmp_path):
+    path = tmp_path / "policy.json"
+    policy = tuned(allow_scheduler=True)
+    policy.save(path)
+    read = frdiff.load_policy(path)
+    assert read == policy
+    pipe = make_dit_pipe()
+    if policy.origin.solver is not None:
+        with pytest.raises(ValueError, match=r"call frdiff.set_scheduler\(pipe, "):
+            frdiff.apply(pipe, read)
+        frdiff.set_scheduler(pipe, policy.origin.solver)
+    frdiff.apply(pipe, read).remove()
+    pipe.scheduler = pipe.scheduler.from_config(pipe.scheduler.config, prediction_type="sample")
+    with pytest.raises(ValueError, match="was tuned with"):
+        frdiff.apply(pipe, read)
+    other = make_unet()
+    with pytest.raises(ValueError, match="was tuned on DiTTransformer2DModel"):
+        frdiff.apply(other, read, scheduler=ddim())
+
+
+def test_a_pareto_front_has_a_policy_per_speedup():
+    policies = frdiff.tune(
+        make_dit_pipe(), PROMPTS, num_steps=12, pareto=True, samples=2, evaluations=3
+    )
+    costs = [policy.origin.figures["cost"] for policy in policies]
+    assert len(costs) == len(frdiff.search.PARETO)
+    for cost, speedup in zip(costs, frdiff.search.PARETO, strict=True):
+        assert cost <= 12 / speedup + 1e-6
+
+
+def test_a_quality_is_kept_or_said_to_be_out_of_reach():
+    few = {"num_steps": 12, "samples": 2, "evaluations": 3}
+    policy = frdiff.tune(make_dit_pipe(), PROMPTS, min_psnr=20, **few)
+    assert policy.origin.figures["held_out_db"] >= 20
+    with pytest.raises(ValueError, match="min_psnr=190 is not reached"):
+        frdiff.tune(make_dit_pipe(), PROMPTS, min_psnr=190, **few)
+
+
+def test_a_hand_written_loop_is_tuned_too():
+    unet, scheduler = make_unet(), ddim()
+
+    def drawn(generator):
+        seed = int(torch.randint(1000, (), generator=generator))
+        return loop(unet, scheduler, 12, seed=seed, two_calls=True)
+
+    policy = frdiff.tune(
+        drawn, denoiser=unet, scheduler=scheduler, num_steps=12, speedup=1.5, evaluations=4
+    )
+    assert policy.num_steps == 12
+    assert policy.origin.figures["cost"] <= 8
+    full = loop(unet, scheduler, 12, two_calls=True)
+    with frdiff.apply(unet, policy, scheduler=scheduler):
+        fast = loop(unet, scheduler, 12, two_calls=True)
+    assert torch.nn.functional.mse_loss(fast, full) < 0.1 * full.var()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"speedup": None}, "give one of budget, speedup, min_psnr and pareto"),
+        ({"budget": 0.5}, "give one of"),
+        ({"speedup": 0.5}, "speedup must be from 1 to 12, got 0.5"),
+        ({"speedup": None, "budget": 2}, "budget must be from 0.08"),
+        ({"num_steps": 1}, "num_steps must be from 2"),
+        ({"vary": ["keyframes", "magic"]}, r"vary must be some of .*got \['magic'\]"),
+        ({"quantile": 2}, "quantile must be from 0 to 1"),
+        ({"samples": 0}, "samples must be from 1"),
+        ({"workers": 0}, "workers must be from 1"),
+        ({"overhead": -1}, "overhead must be from 0"),
+        ({"denoiser": make_unet()}, "a pipeline has its own denoiser"),
+        ({"targets": ["nothing"]}, "matches no module"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_drawn(options, message, monkeypatch):
+    pipe = make_dit_pipe()
+    monkeypatch.setattr(type(pipe), "__call__", lambda *a, **k: pytest.fail("drawn"))
+    with pytest.raises(ValueError, match=message):
+        frdiff.tune(pipe, PROMPTS, **(QUICK | options))
+
+
+def test_missing_prompts_and_wrong_targets_are_refused():
+    with pytest.raises(ValueError, match="give some"):
+        frdiff.tune(make_dit_pipe(), **QUICK)
+    with pytest.raises(TypeError, match="diffusers pipeline or a function, got int"):
+        frdiff.tune(3, **QUICK)
+    with pytest.raises(ValueError, match="needs the denoiser and the scheduler"):
+        frdiff.tune(lambda generator: None, **QUICK)
+    scheduler = ddim()
+    unet = make_unet()
+    with pytest.raises(ValueError, match="no other scheduler"):
+        frdiff.tune(
+            lambda g: loop(unet, scheduler),
+            denoiser=unet,
+            scheduler=scheduler,
+            allow_scheduler=True,
+            **QUICK,
+        )
+
+
+def test_the_file_of_a_policy_is_plain_json():
+    content = json.loads(tuned().dumps())
+    assert content["kind"] == "table"
+    assert set(content["origin"]["versions"]) == {"frdiff", "diffusers", "torch"}

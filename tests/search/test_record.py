@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+
+from conftest import ddim, loop, make_dit_pipe, make_unet
+from frdiff.policy import TablePolicy
+from frdiff.search.prices import Prices
+from frdiff.search.record import Recording, record
+from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
+from frdiff.setting import Setting
+
+
+def recording_of(features):
+    """A recording of one target with the given features, (steps, elements)."""
+    features = np.asarray(features, dtype=float)
+    return Recording({"a": features @ features.T}, len(features), Prices({"a": 0.5}))
+
+
+def test_weights_sum_to_1_and_follow_what_is_linear():
+    steps = np.arange(12)[:, None]
+    features = steps * np.array([[1.0, -2.0, 0.5]]) + np.array([[3.0, 0.0, 1.0]])
+    keyframes = (0, 2, 5, 9)
+    rows = recording_of(features).weights(keyframes, depth=2)
+    for step, row in enumerate(rows):
+        stored = [key for key in reversed(keyframes) if key < step][:2]
+        if step in keyframes or len(stored) < 2:
+            assert row is None
+            continue
+        (weights,) = row
+        assert sum(weights) == pytest.approx(1, abs=1e-9)
+        assert sum(w * features[k] for w, k in zip(weights, stored, strict=True)) == pytest.approx(
+            features[step], rel=1e-6
+        )
+
+
+def test_nothing_recorded_means_nothing_fitted():
+    recording = Recording({}, 4, Prices({"a": 0.5}))
+    assert recording.weights((0, 1), depth=3) == [None] * 4
+
+
+@pytest.mark.parametrize("two_calls", [False, True])
+def test_a_recording_has_every_target_in_the_order_in_which_it_runs(two_calls):
+    unet, scheduler = make_unet(), ddim()
+    subject = LoopSubject(lambda g: loop(unet, scheduler, 6, two_calls=two_calls), unet, scheduler)
+    found = record(subject, Setting(6), Batch(0, ("",)), "all", overhead=0.1)
+    names = list(found.grams)
+    assert names == list(found.prices.saved)
+    assert names.index("mid_block.resnets.0") < names.index("up_blocks.0.resnets.0")
+    assert all(gram.shape == (6, 6) for gram in found.grams.values())
+    assert found.prices.overhead == 0.1
+    assert "forward" not in vars(unet)
+    assert not any(module._forward_hooks for module in unet.modules())
+
+
+def test_prices_are_what_runs_cost():
+    subject = PipelineSubject(make_dit_pipe())
+    batch = Batch(0, ("1", "2"))
+    found = record(subject, Setting(12), batch, "all", overhead=0.0)
+    names = list(found.prices.saved)
+    groups = [[names[-1]], ["*"]]
+    policy = TablePolicy(12, [[0, 1], [0], [], [0, 1], *[[]] * 8], groups)
+    ratios = []
+    subject.draw(Setting(12, policy), batch, lambda run: ratios.append(run.stats.macs_ratio))
+    assert found.prices.cost(policy, 12) == pytest.approx(12 * ratios[0])
+
+
+def test_grams_are_inner_products_over_all_calls_of_a_step():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Linear(2, 2, bias=False)
+            self.inner.weight.data = torch.eye(2)
+
+        def forward(self, x, t):
+            return self.inner(x)
+
+    net, scheduler = Net(), ddim()
+
+    def drawn(generator):
+        scheduler.set_timesteps(4)
+        for number, t in enumerate(scheduler.timesteps):
+            for call in (1.0, 2.0):
+                net(torch.full((1, 2), call * (number + 1)), t)
+            scheduler.step(torch.zeros(1, 2), t, torch.zeros(1, 2))
+        return torch.zeros(1, 2)
+
+    subject = LoopSubject(drawn, net, scheduler)
+    found = record(subject, Setting(4), Batch(0, ("",)), ["inner"], overhead=0.0)
+    # Two elements, calls of 1 and 2 times the step's number.
+    numbers = np.arange(1, 5)
+    assert found.grams["inner"] == pytest.approx(2 * (1 + 4) * np.outer(numbers, numbers))
