@@ -82,7 +82,8 @@ def test_inspect_policy(tmp_path):
     frdiff.UniformPolicy(2).save(path)
     rows = json.loads(run("inspect", path, "--steps", 50, "--json").stdout)["plan"]
     assert [row["action"] for row in rows].count("jump") == 11
-    assert rows[25] == {"step": 25, "action": "reuse", "mixing_weight": 0.5}
+    assert rows[25]["action"] == "reuse"
+    assert rows[25]["mixing_weight"] == 0.5
     output = run("inspect", path, "--steps", 50).output
     assert "policy.json: 50 steps" in output and "0.500" in output
 
@@ -144,3 +145,51 @@ def test_json_is_strict(folder, tmp_path):
     options = ["--compare", "--repeats", 1, "--output", tmp_path, "--json"]
     result = run("generate", folder, "1", "--steps", 12, *FAST, *options)
     assert json.loads(result.stdout, parse_constant=pytest.fail)["rows"][0]["psnr"] is None
+
+
+TUNE = ["--steps", 12, "--samples", 2, "--evaluations", 4]
+
+
+def test_tune_writes_a_policy_that_generate_and_inspect_take(folder, tmp_path):
+    file, picture = tmp_path / "policy.json", tmp_path / "policy.png"
+    chosen = ["--speedup", 2, "--allow-scheduler", "--output", file]
+    result = run("tune", folder, "1", "2", "3", *TUNE, *chosen)
+    assert result.exit_code == 0, result.output
+    policy = frdiff.load_policy(file)
+    assert f"run {policy.origin.num_inference_steps} steps" in result.output
+    assert "found by" in result.output
+    assert file.with_suffix(".journal").is_file()
+    result = run("generate", folder, "1", "--policy", file, "--output", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert f"{policy.num_steps} steps: " in result.output
+    result = run("inspect", file, "--picture", picture)
+    assert result.exit_code == 0, result.output
+    assert "DiTTransformer2DModel" in result.output
+    with Image.open(picture) as drawn:
+        assert drawn.width > 500
+
+
+def test_tune_json_names_file_and_figures(folder, tmp_path):
+    chosen = ["--pareto", "--output", tmp_path / "front", "--json"]
+    result = run("tune", folder, "1", "2", *TUNE, *chosen)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert [row["policy"] for row in rows] == [
+        str(tmp_path / "front" / f"speedup-{speedup:g}.json") for speedup in frdiff.search.PARETO
+    ]
+    assert all(row["held_out_db"] >= row["fewer_steps_held_out_db"] for row in rows)
+
+
+def test_tune_says_what_is_missing(folder, tmp_path):
+    result = run("tune", folder, "1", *TUNE, "--output", tmp_path / "policy.json")
+    assert result.exit_code == 1
+    assert "give one of budget, speedup, min_psnr and pareto" in result.output
+    result = run("tune", folder, *TUNE, "--speedup", 2, "--output", tmp_path / "policy.json")
+    assert result.exit_code == 1
+    assert "this pipeline draws from prompts" in result.output
+
+
+def test_inspect_draws_policies_alone(folder, tmp_path):
+    result = run("inspect", folder, "--picture", tmp_path / "a.png")
+    assert result.exit_code == 1
+    assert "--picture draws policies" in result.output

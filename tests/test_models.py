@@ -10,9 +10,8 @@ from diffusers import StableDiffusionPipeline
 import frdiff
 from frdiff.bench.embedder import load_embedder
 from frdiff.bench.metrics import frechet_distance
-from frdiff.bench.session import GUIDANCE
 from frdiff.cost import first_call_cost
-from frdiff.models import HERE, open_pipeline, shipped_captions, shipped_models
+from frdiff.models import GUIDANCE, HERE, open_pipeline, shipped_captions, shipped_models
 from frdiff.sampling import sample, set_scheduler
 
 EMOJI = HERE / "emoji"

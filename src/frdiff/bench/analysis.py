@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from frdiff.adapters import find_targets
 from frdiff.bench.methods import Method, jumps, paper
 from frdiff.bench.runner import OnEvent, choose_prompts
-from frdiff.bench.session import GUIDANCE
 from frdiff.denoisers import find_denoisers
-from frdiff.models import shipped_captions
+from frdiff.models import GUIDANCE, shipped_captions
 from frdiff.policy import UniformPolicy
 from frdiff.run import apply
 from frdiff.sampling import sample

@@ -25,12 +25,9 @@ from frdiff.bench.runner import (
     measure_all,
     write_absence,
 )
-from frdiff.models import shipped_captions
+from frdiff.models import GUIDANCE, shipped_captions
 
-__all__ = ["GUIDANCE", "Extent", "bench_model"]
-
-# The guidance scale at which the full run looks best.
-GUIDANCE = {"emoji": 2.0, "emoji-dit": 1.5, "digits": None}
+__all__ = ["Extent", "bench_model"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Extent:
         pictures: paired samples per setting.
         samples: pictures per operating point for the distribution metrics.
         seed: picture i is drawn from seed + i.
-        guidance: guidance scale; None for the one in `GUIDANCE`.
+        guidance: guidance scale; None for the one in `frdiff.models.GUIDANCE`.
         inception: look at distributions through Inception too.
         budget: seconds after which nothing new begins; None for no limit.
     """

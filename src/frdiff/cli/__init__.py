@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from frdiff.cli import bench, generate, inspect
+from frdiff.cli import bench, generate, inspect, tune
 from frdiff.cli.shared import err
 
 __all__ = ["app", "main"]
@@ -35,7 +35,14 @@ app = typer.Typer(
     add_completion=False,
     help="Diffusion pipelines faster without retraining, by reusing features between steps.",
 )
-for command in (generate.generate, inspect.inspect, bench.bench, bench.report, bench.analyze):
+for command in (
+    generate.generate,
+    tune.tune,
+    inspect.inspect,
+    bench.bench,
+    bench.report,
+    bench.analyze,
+):
     app.command()(command)
 
 

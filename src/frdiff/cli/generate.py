@@ -42,7 +42,8 @@ Align = Annotated[
     str, typer.Option(help="Count keyframes from the start, or from the end: the last step back.")
 ]
 SchedulerOption = Annotated[
-    SchedulerName | None, typer.Option("--scheduler", help="Default: the model's own.")
+    SchedulerName | None,
+    typer.Option("--scheduler", help="Default: a tuned policy's, or the model's own."),
 ]
 
 
@@ -88,8 +89,9 @@ def generate(
     if (paper or converged) and not compare_:
         raise ValueError("--paper and --converged go with --compare")
     pipe = open_model(model, device)
-    if scheduler is not None:
-        set_scheduler(pipe, scheduler.value)
+    solver = chosen.origin.solver if chosen.origin and scheduler is None else scheduler
+    if solver is not None:
+        set_scheduler(pipe, str(solver))
     output.mkdir(parents=True, exist_ok=True)
     if not compare_:
         with err.status("drawing"), apply(pipe, chosen) as run:

@@ -9,13 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from frdiff.cli.shared import (
+    DEFAULT_STEPS,
     MIB,
     AsJson,
     Forecast,
     Steps,
     TargetOption,
     err,
-    num_steps_of,
     open_model,
     out,
     parsed_targets,
@@ -23,7 +23,7 @@ from frdiff.cli.shared import (
 )
 from frdiff.cost import CallCost, first_call_cost
 from frdiff.plan import Plan
-from frdiff.policy import UniformPolicy, load_policy
+from frdiff.policy import Origin, Policy, UniformPolicy, load_policy
 
 
 def inspect(
@@ -31,18 +31,30 @@ def inspect(
     targets: TargetOption = "all",
     forecast: Forecast = 1,
     steps: Steps = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Of a policy: draw its steps and groups to this PNG.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a model's targets with their costs, or a policy's table step by step."""
     if subject.endswith(".json"):
         policy = load_policy(subject)
-        plan = policy.plan(num_steps_of(policy, steps))
+        plan = policy.plan(steps or int(getattr(policy, "num_steps", DEFAULT_STEPS)))
+        if picture is not None:
+            _draw(policy, plan, picture)
         if as_json:
             print_json({"policy": policy.to_dict(), "plan": _plan_rows(plan)})
-        else:
-            out.print(_plan_table(plan, escape(Path(subject).name)))
+            return
+        out.print(_plan_table(plan, escape(Path(subject).name)))
+        if policy.origin is None:
             out.print(str(policy), soft_wrap=True, markup=False)
+        else:
+            out.print(_origin_table(policy.origin))
+        if picture is not None:
+            out.print(str(picture), soft_wrap=True, markup=False)
         return
+    if picture is not None:
+        raise ValueError("--picture draws policies; give a policy file")
     pipe = open_model(subject, "cpu")
     with err.status("counting"):
         policy = UniformPolicy(2, forecast=forecast, targets=parsed_targets(targets))
@@ -59,17 +71,47 @@ def inspect(
         )
 
 
+def _draw(policy: Policy, plan: Plan, path: Path) -> None:
+    """Write the picture of a policy.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    try:
+        from frdiff.cli.picture import draw_policy
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--picture needs {error.name}: pip install 'frdiff[bench]'") from error
+    draw_policy(policy, plan, path)
+
+
+def _origin_table(origin: Origin) -> Table:
+    table = Table("", "", title="tuned for", show_header=False)
+    for name, value in dataclasses.asdict(origin).items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {item}" for key, item in value.items())
+        if name != "noise_levels":
+            table.add_row(name, escape(str(value)))
+    return table
+
+
 def _plan_rows(plan: Plan) -> list[dict[str, Any]]:
     return [
-        {"step": i, "action": str(step.action), "mixing_weight": step.mixing_weight}
+        {
+            "step": i,
+            "action": str(step.action),
+            "mixing_weight": step.mixing_weight,
+            "groups_computed": sorted(step.computed),
+        }
         for i, step in enumerate(plan)
     ]
 
 
 def _plan_table(plan: Plan, title: str) -> Table:
     table = Table("step", "action", "mixing weight", title=f"{title}: {len(plan)} steps")
+    table.add_column("groups computed")
     for row in _plan_rows(plan):
-        table.add_row(str(row["step"]), row["action"], f"{row['mixing_weight']:.3f}")
+        computed = ", ".join(map(str, row["groups_computed"]))
+        table.add_row(str(row["step"]), row["action"], f"{row['mixing_weight']:.3f}", computed)
     return table
 
 

@@ -15,6 +15,7 @@ from frdiff.policy import TARGET_SETS, Policy
 from frdiff.sampling import SCHEDULERS
 
 MIB = 2**20
+DEFAULT_STEPS = 25
 out = Console()
 err = Console(stderr=True)
 
@@ -45,7 +46,11 @@ def parsed_targets(text: str) -> str | list[str]:
 
 def num_steps_of(policy: Policy, steps: int | None) -> int:
     """The step count asked for, the policy's own, or 25."""
-    return steps if steps is not None else int(getattr(policy, "num_steps", 25))
+    if steps is not None:
+        return steps
+    if policy.origin is not None:
+        return policy.origin.num_inference_steps
+    return int(getattr(policy, "num_steps", DEFAULT_STEPS))
 
 
 def progress() -> Progress:

@@ -1,0 +1,215 @@
+"""`frdiff tune`: from a budget to a policy file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from frdiff.cli.shared import (
+    AsJson,
+    Device,
+    Guidance,
+    Model,
+    SchedulerName,
+    TargetOption,
+    open_model,
+    out,
+    parsed_targets,
+    print_json,
+    progress,
+)
+from frdiff.models import GUIDANCE, shipped_captions, shipped_models
+from frdiff.policy import TablePolicy
+from frdiff.sampling import set_scheduler
+from frdiff.search import PARETO, VARIABLES
+from frdiff.search import tune as search
+from frdiff.search.api import OVERHEAD
+from frdiff.search.within import Candidate
+
+
+def tune(
+    model: Model,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to draw while tuning; default: what a shipped model has learnt."),
+    ] = None,
+    speedup: Annotated[
+        float | None, typer.Option(help="The full run's cost over the policy's, such as 2.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Or the cost as a share of the full run's, such as 0.5.")
+    ] = None,
+    min_psnr: Annotated[
+        float | None, typer.Option(help="Or the least quality to keep, in dB, as fast as can be.")
+    ] = None,
+    pareto: Annotated[
+        bool, typer.Option("--pareto", help="Or one policy for each of several speed-ups.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=2, help="Steps of the full run.")] = 25,
+    scheduler: Annotated[
+        SchedulerName | None, typer.Option(help="Of the full run; default: the model's own.")
+    ] = None,
+    allow_scheduler: Annotated[
+        bool, typer.Option("--allow-scheduler", help="Choose DPM-Solver++ or UniPC if better.")
+    ] = False,
+    vary: Annotated[str, typer.Option(help="What to choose, with commas.")] = ",".join(VARIABLES),
+    targets: TargetOption = "all",
+    overhead: Annotated[
+        float, typer.Option(help="Of a reuse step beyond its MACs, as a share of a full step.")
+    ] = OVERHEAD,
+    guidance: Guidance = None,
+    quantile: Annotated[
+        float, typer.Option(help="Of the samples' quality; below 0.5 minds the worst more.")
+    ] = 0.5,
+    samples: Annotated[int, typer.Option(help="To search on, and as many to decide.")] = 16,
+    evaluations: Annotated[int, typer.Option(help="Policies to measure per budget.")] = 36,
+    latents: Annotated[
+        bool, typer.Option("--latents", help="Compare final latents and not pictures.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of noises and proposals.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes to draw with.")] = 1,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The policy file; with --pareto a folder.")
+    ] = Path("policy.json"),
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard's log of the search.")
+    ] = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Find the policy that keeps most quality at a given cost, and write it to a file.
+
+    What is measured is kept in a journal beside the file: a search that was killed goes on from
+    there when it is begun again, and ends with the same policy.
+    """
+    shipped = model in shipped_models()
+    pool = list(prompts or ()) or (shipped_captions(model) if shipped else None)
+    pipe = open_model(model, device)
+    if scheduler is not None:
+        set_scheduler(pipe, scheduler.value)
+    journal = output.with_suffix(".journal")
+    log = _tensorboard(tensorboard)
+    with progress() as bar:
+        task = bar.add_task("measuring the full run", total=None)
+        best: list[Candidate] = []
+
+        def show(candidate: Candidate, done: int, total: int) -> None:
+            log(candidate, done)
+            if not best or candidate.quality > best[0].quality:
+                best[:] = [candidate]
+            line = f"{candidate.found_by}; best {best[0].quality:.1f} dB"
+            bar.update(task, description=line, completed=done, total=total)
+
+        found = search(
+            pipe,
+            pool,
+            num_steps=steps,
+            speedup=speedup,
+            budget=budget,
+            min_psnr=min_psnr,
+            pareto=pareto,
+            allow_scheduler=allow_scheduler,
+            vary=vary.split(","),
+            targets=parsed_targets(targets),
+            overhead=overhead,
+            guidance=GUIDANCE.get(model) if guidance is None else guidance,
+            quantile=quantile,
+            samples=samples,
+            evaluations=evaluations,
+            latents=latents,
+            seed=seed,
+            workers=workers,
+            journal=journal,
+            on_event=show,
+        )
+    paths = _written(found, output)
+    if as_json:
+        print_json([{"policy": str(path), **_figures(policy)} for path, policy in paths.items()])
+        return
+    out.print(_table(paths))
+    for path, policy in paths.items():
+        out.print(f"{path}: {_advice(policy)}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _tensorboard(folder: Path | None) -> Callable[[Candidate, int], None]:
+    """What writes a search to TensorBoard's log; nothing without a folder.
+
+    Raises:
+        ValueError: TensorBoard is not installed.
+    """
+    if folder is None:
+        return lambda candidate, done: None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise ValueError("--tensorboard needs tensorboard: pip install tensorboard") from error
+    writer = SummaryWriter(folder)
+
+    def write(candidate: Candidate, done: int) -> None:
+        writer.add_scalar(f"quality/{candidate.found_by}", candidate.quality, done)
+        writer.add_scalar(f"cost/{candidate.found_by}", candidate.cost, done)
+        writer.flush()
+
+    return write
+
+
+def _written(found: TablePolicy | list[TablePolicy], output: Path) -> dict[Path, TablePolicy]:
+    """The policies by the files they are in."""
+    if isinstance(found, TablePolicy):
+        paths = {output: found}
+    else:
+        output.mkdir(parents=True, exist_ok=True)
+        paths = {
+            output / f"speedup-{speedup:g}.json": policy
+            for speedup, policy in zip(PARETO, found, strict=True)
+        }
+    for path, policy in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        policy.save(path)
+    return paths
+
+
+def _figures(policy: TablePolicy) -> dict[str, Any]:
+    origin = policy.origin
+    if origin is None:
+        raise ValueError("a tuned policy has an origin")
+    return {
+        "num_inference_steps": origin.num_inference_steps,
+        "solver": origin.solver,
+        "found_by": origin.found_by,
+        **origin.figures,
+    }
+
+
+def _table(paths: dict[Path, TablePolicy]) -> Table:
+    title = "dB to the converged solution; costs in full steps"
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    names = ("", "steps", "cost", "speed-up", "searched\non, dB", "held\nout, dB")
+    for name in (*names, "fewer steps,\nheld out, dB", "found by"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for path, policy in paths.items():
+        figures = _figures(policy)
+        fewer = figures.get("fewer_steps_held_out_db")
+        table.add_row(
+            escape(path.name),
+            str(figures["num_inference_steps"]),
+            f"{figures['cost']:.1f}",
+            f"{figures['speedup']:.2f}x",
+            f"{figures['calibration_db']:.1f}",
+            f"{figures['held_out_db']:.1f}",
+            "-" if fewer is None else f"{fewer:.1f}",
+            figures["found_by"],
+        )
+    return table
+
+
+def _advice(policy: TablePolicy) -> str:
+    figures = _figures(policy)
+    said = f"run {figures['num_inference_steps']} steps"
+    if figures["solver"] is not None:
+        said += f" with the scheduler {figures['solver']}"
+    return said
