@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
 from frdiff.bank import MAX_CONTEXTS, Bank, Context, scalars
+from frdiff.calls import first_input, pack, score_of
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
 
@@ -187,7 +188,7 @@ class DenoiserPatch:
                         f"target {target.name} ran twice in one pass of the denoiser, so its "
                         "feature is ambiguous; leave it out of the policy's targets"
                     )
-                feature = target.extract(_first(args, kwargs), result)
+                feature = target.extract(first_input(args, kwargs), result)
                 if not isinstance(feature, Tensor):
                     raise TypeError(
                         f"target {target.name} returns {type(feature).__name__}, only a single "
@@ -204,7 +205,7 @@ class DenoiserPatch:
             if self.reusing and self.skipped[index]:
                 feature = self.current.shelves[group].value(place)
                 if feature is not None:
-                    return target.rejoin(_first(args, kwargs), feature)
+                    return target.rejoin(first_input(args, kwargs), feature)
             return compute_module(*args, **kwargs)
 
         self._replace(target.module, replay)
@@ -237,38 +238,21 @@ class DenoiserPatch:
             fits = self.action != Action.KEYFRAME and context.fits(sample)
             earlier = context.scores.value(0) if fits and self.score_depth else None
             if self.action == Action.JUMP and earlier is not None:
-                return _pack(context.container, earlier.clone())
+                return pack(context.container, earlier.clone())
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
             result = compute(*args, **kwargs)
             if self.reusing:
                 if earlier is None:
                     return result
-                score = torch.lerp(earlier, _score(result), self.mixing_weight)
-                return _pack(type(result), score)
+                score = torch.lerp(earlier, score_of(result), self.mixing_weight)
+                return pack(type(result), score)
             context.stored = True
             context.sample = sample
             if self.score_depth:
-                context.scores.slots[0].fresh = _score(result).clone()
+                context.scores.slots[0].fresh = score_of(result).clone()
                 context.container = type(result)
             return result
 
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)
-
-
-def _first(args: tuple, kwargs: dict[str, Any]) -> Any:
-    return args[0] if args else next(iter(kwargs.values()))
-
-
-def _score(result: Any) -> Tensor:
-    return result if isinstance(result, Tensor) else result[0]
-
-
-def _pack(container: Any, score: Tensor) -> Any:
-    """The score in the container that the denoiser returns: a tensor, a tuple or an output."""
-    if issubclass(container, Tensor):
-        return score
-    if issubclass(container, tuple):
-        return (score,)
-    return container(score)

@@ -65,6 +65,7 @@ def sample(
     guidance: float | None = None,
     output_type: str = "np",
     inputs: Mapping[str, Any] = MappingProxyType({}),
+    gradient: bool = False,
 ) -> np.ndarray:
     """One picture per prompt, all in one batch; picture i depends on `seed + i` alone.
 
@@ -80,6 +81,7 @@ def sample(
             array too, where the pipeline offers them.
         inputs: further arguments of the pipeline, such as a picture to start from; they come
             before what is said here.
+        gradient: let gradients through the loop, which pipelines do not by themselves.
 
     Raises:
         ValueError: no prompts, or class labels that the model does not have.
@@ -88,10 +90,13 @@ def sample(
         raise ValueError("give at least one prompt")
     generators = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
     if isinstance(pipe, DDIMPipeline | DDPMPipeline) and type(pipe.scheduler) is not DDIMScheduler:
-        return _loop_unconditional(pipe, generators, steps)
+        with torch.set_grad_enabled(gradient):
+            return _loop_unconditional(pipe, generators, steps)
     if isinstance(pipe, DiTPipeline) and pipe.scheduler.init_noise_sigma != 1:
         labels = [_label(pipe, prompt) for prompt in prompts]
-        return _loop_classes(pipe, generators, steps, labels, 4.0 if guidance is None else guidance)
+        scale = 4.0 if guidance is None else guidance
+        with torch.set_grad_enabled(gradient):
+            return _loop_classes(pipe, generators, steps, labels, scale)
     accepted = inspect.signature(pipe).parameters
     arguments: dict[str, Any] = {"num_inference_steps": steps, "generator": generators}
     if "prompt" in accepted:
@@ -102,7 +107,11 @@ def sample(
         arguments["batch_size"] = len(prompts)
     if guidance is not None and "guidance_scale" in accepted:
         arguments["guidance_scale"] = guidance
-    images = pipe(**(arguments | {"output_type": output_type} | dict(inputs))).images
+    arguments |= {"output_type": output_type, **inputs}
+    if gradient:
+        images = inspect.unwrap(type(pipe).__call__)(pipe, **arguments).images
+    else:
+        images = pipe(**arguments).images
     return images.numpy(force=True) if isinstance(images, torch.Tensor) else images
 
 
@@ -136,11 +145,9 @@ def _loop_classes(
 
     shape = (config.in_channels, config.sample_size, config.sample_size)
     x = _loop(pipe, shape, generators, steps, denoise)
-    with torch.no_grad():
-        return _pictures(pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample)
+    return _pictures(pipe.vae.decode(x / pipe.vae.config.scaling_factor).sample)
 
 
-@torch.no_grad()
 def _loop(
     pipe: DiffusionPipeline,
     shape: tuple[int, ...],

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from frdiff.adapters import find_targets
 from frdiff.bench.methods import Method, jumps, paper
 from frdiff.bench.runner import OnEvent, choose_prompts
+from frdiff.calls import first_input
 from frdiff.denoisers import find_denoisers
 from frdiff.models import GUIDANCE, shipped_captions
 from frdiff.policy import UniformPolicy
@@ -214,8 +215,7 @@ def _features(
             rows: list[Tensor] = rows,
             extract: Callable[[Any, Any], Tensor] = target.extract,
         ) -> None:
-            value = args[0] if args else next(iter(kwargs.values()))
-            rows.append(extract(value, output).detach().float())
+            rows.append(extract(first_input(args, kwargs), output).detach().float())
 
         handles.append(target.source.register_forward_hook(keep, with_kwargs=True))
     try:
@@ -231,8 +231,7 @@ def _inputs(denoiser: nn.Module, draw: Callable[[], np.ndarray]) -> list[Tensor]
     found: list[Tensor] = []
 
     def keep(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        value = args[0] if args else next(iter(kwargs.values()))
-        found.append(value.detach().float().cpu())
+        found.append(first_input(args, kwargs).detach().float().cpu())
 
     handle = denoiser.register_forward_pre_hook(keep, with_kwargs=True)
     try:

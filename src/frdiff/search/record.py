@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from frdiff.adapters import Target, find_targets
+from frdiff.calls import first_input
 from frdiff.forecast import extrapolation_weights
 from frdiff.policy import Targets, UniformPolicy
 from frdiff.run import Run
@@ -92,8 +93,7 @@ def record(
 
 def _keeper(target: Target, rows: dict[str, list[np.ndarray]]) -> Any:
     def keep(module: Any, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-        value = args[0] if args else next(iter(kwargs.values()))
-        feature = target.extract(value, output)
+        feature = target.extract(first_input(args, kwargs), output)
         if isinstance(feature, Tensor):
             flat = feature.detach().flatten(1)
             part = flat[:, :: max(1, flat.shape[1] // ELEMENTS)]

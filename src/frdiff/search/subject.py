@@ -62,6 +62,11 @@ class PipelineSubject:
         return list(find_denoisers(self.pipe).values())
 
     @property
+    def modules(self) -> list[nn.Module]:
+        """All networks that it calls."""
+        return [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]
+
+    @property
     def needs_prompts(self) -> bool:
         """Whether nothing can be drawn without them."""
         accepted = inspect.signature(self.pipe).parameters
@@ -73,18 +78,27 @@ class PipelineSubject:
         """The pipeline's own."""
         return self.pipe.scheduler
 
+    def run(self, steps: int, batch: Batch, *, gradient: bool = False) -> np.ndarray:
+        """What the pipeline returns as it is now: pictures, or latents where it offers them.
+
+        Args:
+            gradient: let gradients through, which pipelines do not by themselves.
+        """
+        return sample(
+            self.pipe,
+            batch.prompts,
+            steps=steps,
+            seed=batch.seed,
+            guidance=self.guidance,
+            output_type="latent" if self.latents else "np",
+            inputs=self.inputs,
+            gradient=gradient,
+        )
+
     def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
         """Pictures (N, H, W, 3) in [0, 1], or final latents (N, ...)."""
         with _without_advice(), setting.attached(self.pipe) as run:
-            images = sample(
-                self.pipe,
-                batch.prompts,
-                steps=setting.steps,
-                seed=batch.seed,
-                guidance=self.guidance,
-                output_type="latent" if self.latents else "np",
-                inputs=self.inputs,
-            )
+            images = self.run(setting.steps, batch)
             if run is None:
                 raise ValueError("a setting to be measured needs a policy")
             on_run(run)
@@ -112,6 +126,15 @@ class LoopSubject:
         """The one there is."""
         return [unwrap(self.denoiser)]
 
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The denoiser."""
+        return self.denoisers
+
+    def run(self, steps: int, batch: Batch, *, gradient: bool = False) -> Tensor:
+        """What the loop returns as it is now; gradients pass if it lets them."""
+        return self.loop(torch.Generator().manual_seed(batch.seed))
+
     def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
         """Final latents (N, ...)."""
         if setting.policy is None:
@@ -120,7 +143,7 @@ class LoopSubject:
             _without_advice(),
             apply(self.denoiser, setting.policy, scheduler=self.scheduler) as run,
         ):
-            latents = self.loop(torch.Generator().manual_seed(batch.seed))
+            latents = self.run(setting.steps, batch)
             on_run(run)
             return _array(latents)
 
