@@ -1,10 +1,11 @@
 import json
 
+import diffusers
 import pytest
 import torch
 
 import frdiff
-from conftest import ddim, loop, make_dit_pipe, make_unet
+from conftest import EMBED, ddim, loop, make_dit_pipe, make_pipe, make_unet
 from frdiff.search.journal import Journal
 
 PROMPTS = ["1", "2", "3", "4"]
@@ -64,7 +65,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_the_same(tmp_path, monkeypatc
         with pytest.raises(Killed):
             tuned(journal=path)
     asked = []
-    policy = tuned(journal=path, on_event=lambda candidate, done, total: asked.append(done))
+    policy = tuned(journal=path, on_event=lambda now: asked.append(now.done))
     assert policy.dumps() == tuned().dumps()
     assert len(path.read_text().splitlines()) > survived
 
@@ -132,6 +133,8 @@ def test_a_hand_written_loop_is_tuned_too():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"method": "magic"}, "method must be one of"),
+        ({"method": "gates", "speedup": None, "min_psnr": 30}, "gates without min_psnr"),
         ({"speedup": None}, "give one of budget, speedup, min_psnr and pareto"),
         ({"budget": 0.5}, "give one of"),
         ({"speedup": 0.5}, "speedup must be from 1 to 12, got 0.5"),
@@ -176,3 +179,43 @@ def test_the_file_of_a_policy_is_plain_json():
     content = json.loads(tuned().dumps())
     assert content["kind"] == "table"
     assert set(content["origin"]["versions"]) == {"frdiff", "diffusers", "torch"}
+
+
+@pytest.mark.parametrize("kind", ["HeunDiscreteScheduler", "PNDMScheduler"])
+def test_runs_longer_than_num_inference_steps_are_tuned_too(kind):
+    pipe = make_pipe()
+    options = {"skip_prk_steps": True} if kind == "PNDMScheduler" else {}
+    scheduler = getattr(diffusers, kind).from_config(ddim().config, **options)
+    pipe.scheduler = scheduler
+    embeds = torch.randn(1, 5, EMBED, generator=torch.Generator().manual_seed(0))
+    inputs = {"prompt_embeds": embeds, "negative_prompt_embeds": 0 * embeds, "height": 16}
+    policy = frdiff.tune(
+        pipe,
+        num_steps=12,
+        budget=0.5,
+        inputs=inputs | {"width": 16, "prompt": None},
+        samples=1,
+        evaluations=6,
+        latents=True,
+    )
+    scheduler.set_timesteps(12)
+    assert policy.origin.figures["full_steps"] == len(scheduler.timesteps)
+    assert policy.origin.figures["cost"] <= len(scheduler.timesteps) / 2
+    scheduler.set_timesteps(policy.origin.num_inference_steps)
+    assert policy.num_steps == len(scheduler.timesteps)
+
+
+def test_gates_give_a_policy_of_the_full_runs_steps(tmp_path):
+    journal = tmp_path / "journal"
+    seen = []
+    policy = tuned(method="gates", journal=journal, on_event=seen.append)
+    assert (policy.num_steps, policy.forecast, policy.origin.found_by) == (12, 0, "gates")
+    assert policy.origin.figures["cost"] <= 6
+    assert seen[0].doing.startswith("gates, loss")
+    again = tuned(method="gates", journal=journal, on_event=pytest.fail)
+    assert again.dumps() == policy.dumps()
+
+
+def test_gates_out_of_reach_are_said_to_be():
+    with pytest.raises(ValueError, match=r"12 steps cannot cost 3.00 full ones: .* targets='all'"):
+        tuned(method="gates", targets="paper", speedup=4)

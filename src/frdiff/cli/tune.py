@@ -27,7 +27,7 @@ from frdiff.policy import TablePolicy
 from frdiff.sampling import set_scheduler
 from frdiff.search import PARETO, VARIABLES
 from frdiff.search import tune as search
-from frdiff.search.api import OVERHEAD
+from frdiff.search.api import METHODS, OVERHEAD, Progress
 from frdiff.search.within import Candidate
 
 
@@ -49,6 +49,9 @@ def tune(
     pareto: Annotated[
         bool, typer.Option("--pareto", help="Or one policy for each of several speed-ups.")
     ] = False,
+    method: Annotated[
+        str, typer.Option(help='"search", or "gates": Auto-FR as published.')
+    ] = METHODS[0],
     steps: Annotated[int, typer.Option(min=2, help="Steps of the full run.")] = 25,
     scheduler: Annotated[
         SchedulerName | None, typer.Option(help="Of the full run; default: the model's own.")
@@ -97,12 +100,13 @@ def tune(
         task = bar.add_task("measuring the full run", total=None)
         best: list[Candidate] = []
 
-        def show(candidate: Candidate, done: int, total: int) -> None:
-            log(candidate, done)
-            if not best or candidate.quality > best[0].quality:
-                best[:] = [candidate]
-            line = f"{candidate.found_by}; best {best[0].quality:.1f} dB"
-            bar.update(task, description=line, completed=done, total=total)
+        def show(now: Progress) -> None:
+            line = now.doing
+            if now.candidate is not None:
+                log(now.candidate, now.done)
+                best[:] = [max([*best, now.candidate], key=lambda candidate: candidate.quality)]
+                line += f"; best {best[0].quality:.1f} dB"
+            bar.update(task, description=line, completed=now.done, total=now.total)
 
         found = search(
             pipe,
@@ -112,6 +116,7 @@ def tune(
             budget=budget,
             min_psnr=min_psnr,
             pareto=pareto,
+            method=method,
             allow_scheduler=allow_scheduler,
             vary=vary.split(","),
             targets=parsed_targets(targets),

@@ -3,10 +3,13 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
@@ -15,27 +18,47 @@ from frdiff.policy import Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_float, check_int, checked_list
 from frdiff.search.engine import engine_of
+from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
 from frdiff.search.measure import MOST_DECIBELS, Measure
 from frdiff.search.record import Recording, record
-from frdiff.search.solvers import converged, solvers_of, step_counts
+from frdiff.search.solvers import converged, run_length, solvers_of
 from frdiff.search.space import Space
 from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject
-from frdiff.search.tuner import Tuner, versions
+from frdiff.search.tuner import RECORDED, Tuner, versions
 from frdiff.search.within import Candidate
 from frdiff.setting import Setting
 
-__all__ = ["OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "tune"]
+__all__ = ["METHODS", "OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "Progress", "tune"]
 
 OVERHEAD = 0.05
 PARETO = (1.5, 2.0, 2.5, 3.0, 4.0)
 VARIABLES = ("keyframes", "steps", "targets", "weights")
 TAILS = (0, 1, 2, 3, 4, 6)
 BATCH = 8
-RECORDED = 4
+METHODS = ("search", "gates")
+SEARCHES = 4  # to find out which budget keeps a quality
 SEED_STRIDE = 1_000_003
 
-OnEvent = Callable[[Candidate, int, int], None]
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is.
+
+    Attributes:
+        doing: what was done last.
+        done: policies measured, or iterations made; not above `total` but for a few.
+        total: expected.
+        candidate: the policy measured.
+    """
+
+    doing: str
+    done: int
+    total: int
+    candidate: Candidate | None = None
+
+
+OnEvent = Callable[[Progress], None]
 
 
 def tune(
@@ -47,6 +70,7 @@ def tune(
     speedup: float | None = None,
     min_psnr: float | None = None,
     pareto: bool = False,
+    method: str = "search",
     denoiser: nn.Module | None = None,
     scheduler: SchedulerMixin | None = None,
     allow_scheduler: bool = False,
@@ -62,7 +86,7 @@ def tune(
     seed: int = 0,
     workers: int = 1,
     journal: str | Path | None = None,
-    on_event: OnEvent = lambda candidate, done, total: None,
+    on_event: OnEvent = lambda progress: None,
 ) -> Any:
     """The `TablePolicy` that comes closest to the converged solution at a given cost.
 
@@ -82,6 +106,8 @@ def tune(
             less.
         min_psnr: or the least quality to keep, in dB, as cheaply as can be.
         pareto: or a list of policies, one for each of the speed-ups in `PARETO`.
+        method: `"search"`, or `"gates"` for Auto-FR as published: keyframes alone, learnt by
+            gradient, with features copied. What it finds is returned, better or not.
         denoiser: of a function: the network that it calls. It takes `scheduler` too.
         scheduler: of a function: what it steps.
         allow_scheduler: choose DPM-Solver++ or UniPC where they come closer; the policy says so,
@@ -103,14 +129,16 @@ def tune(
             one machine with one number of threads.
         workers: processes to draw with; they do not change the policies.
         journal: a file that keeps what was measured; a search that was killed goes on from it.
-        on_event: called with each policy measured, how many were, and how many are expected.
+        on_event: called with the progress after each policy measured.
 
     Raises:
-        ValueError: not one of `budget`, `speedup`, `min_psnr` and `pareto`; arguments out of
-            range; prompts missing; nothing to hook; the journal of another search; or `min_psnr`
-            is out of reach.
+        ValueError: not one of `budget`, `speedup`, `min_psnr` and `pareto`; an unknown method, or
+            gates with `min_psnr`; arguments out of range; prompts missing; nothing to hook; the
+            journal of another search; or a budget or `min_psnr` out of reach.
     """
-    budgets = _budgets(num_steps, budget, speedup, min_psnr, pareto)
+    shares = _shares(num_steps, budget, speedup, min_psnr, pareto)
+    if method not in METHODS or (method == "gates" and min_psnr is not None):
+        raise ValueError(f"method must be one of {METHODS}, gates without min_psnr, got {method!r}")
     _check(vary, overhead, quantile, samples, evaluations, workers)
     subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
     solvers = solvers_of(subject, allow_scheduler)
@@ -132,67 +160,118 @@ def tune(
             "versions": versions(),
         },
     )
-    truth = converged(subject, num_steps)
-    few = Batch(halves[0][0].seed, halves[0][0].prompts[:RECORDED])
-
-    def recorder(solver: str | None, steps: int) -> Recording:
-        return record(subject, Setting(steps, None, solver), few, targets, overhead)
-
-    def counts(solver: str | None, wanted: Sequence[int]) -> list[int]:
-        return step_counts(subject, solver, wanted if varies_steps else [num_steps])
-
-    varies_steps = "steps" in vary and isinstance(subject, PipelineSubject)
-    space = Space(
-        num_steps=num_steps,
-        prices=recorder(None, num_steps).prices,
-        solvers=solvers,
-        counts=counts,
-        recorder=recorder,
-        targets=targets,
-        depth=3 if "weights" in vary else 0,
-        tails=TAILS if "targets" in vary else TAILS[:1],
-    )
+    full, space = _space(subject, num_steps, solvers, halves[0][0], vary, targets, overhead)
     with engine_of(subject, workers) as engine:
+        truth = converged(subject, num_steps)
         calibration, held_out = (
             Measure(engine, truth, half, notes, name, subject.peak)
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
         tuner = Tuner(subject, space, calibration, held_out, quantile, "keyframes" in vary, seed)
-        total = max(len(budgets), 4) * evaluations if min_psnr or pareto else evaluations
+        searches = len(shares) or SEARCHES
 
         def on_found(candidate: Candidate, left: int) -> None:
-            on_event(candidate, len(calibration.asked), total)
+            done = len(calibration.asked)
+            on_event(Progress(candidate.found_by, done, searches * evaluations, candidate))
 
-        if min_psnr is not None:
-            found = [tuner.cheapest(min_psnr, 4 * evaluations, on_found)]
+        if method == "gates":
+            for share in shares:
+                tuner.keyframes_within(full * share)
+            logits, spent = _gates(subject, full, halves[0], targets, notes, on_event)
+            found = [tuner.by_gates(full * share, logits, spent) for share in shares]
+        elif min_psnr is not None:
+            found = [tuner.cheapest(min_psnr, SEARCHES * evaluations, on_found)]
         else:
-            found = [tuner.within(cost, evaluations, on_found) for cost in budgets]
+            found = [tuner.within(full * share, evaluations, on_found) for share in shares]
     policies = [tuned.policy for tuned in found]
     return policies if pareto else policies[0]
 
 
-def _budgets(
+def _space(
+    subject: Subject,
+    num_steps: int,
+    solvers: Sequence[str | None],
+    batch: Batch,
+    vary: Sequence[str],
+    targets: Targets,
+    overhead: float,
+) -> tuple[int, Space]:
+    """The steps of the full run, and what there is to choose from."""
+    few = Batch(batch.seed, batch.prompts[:RECORDED])
+
+    def recorder(solver: str | None, steps: int) -> Recording:
+        return record(subject, Setting(steps, None, solver), few, targets, overhead)
+
+    full = recorder(None, num_steps)
+    hand_written = isinstance(subject, LoopSubject)
+    if hand_written and full.steps != num_steps:
+        raise ValueError(f"the loop takes {full.steps} steps, but num_steps is {num_steps}")
+    space = Space(
+        num_steps=num_steps,
+        full=full.steps,
+        varies_steps="steps" in vary and not hand_written,
+        prices=full.prices,
+        solvers=solvers,
+        length=cache(partial(run_length, subject)),
+        recorder=recorder,
+        targets=targets,
+        depth=3 if "weights" in vary else 0,
+        tails=TAILS if "targets" in vary else TAILS[:1],
+    )
+    return full.steps, space
+
+
+def _gates(
+    subject: Subject,
+    num_steps: int,
+    half: Sequence[Batch],
+    targets: Targets,
+    notes: Journal,
+    on_event: OnEvent,
+) -> tuple[np.ndarray, float]:
+    """The logits of learnt gates, and what they cost in full runs of the half."""
+    samples = [(batch.seed + i, name) for batch in half for i, name in enumerate(batch.prompts)]
+    if "gates" not in notes:
+        logits = learn_gates(
+            subject,
+            num_steps,
+            [Batch(seed, (name,)) for seed, name in samples],
+            targets=targets,
+            on_iteration=lambda done, loss, _: on_event(
+                Progress(f"gates, loss {loss:.2e}", done, ITERATIONS)
+            ),
+        )
+        notes["gates"] = logits[1:].tolist()
+    learnt = checked_list("gates in the journal", notes["gates"])
+    for logit in learnt:
+        check_float("a gate in the journal", logit, -1e6, 1e6)
+    if len(learnt) != num_steps - 1:
+        raise ValueError(f"the journal must have {num_steps - 1} gates, got {len(learnt)}")
+    return np.array([np.inf, *learnt]), ITERATIONS * RUNS / len(samples)
+
+
+def _shares(
     num_steps: int,
     budget: float | None,
     speedup: float | None,
     min_psnr: float | None,
     pareto: bool,
 ) -> list[float]:
-    """What runs may cost, in full steps; none where a quality is asked for."""
+    """What runs may cost, as shares of the full run's cost; none where a quality is asked for."""
     check_int("num_steps", num_steps, 2, MAX_STEPS)
     given = [budget is not None, speedup is not None, min_psnr is not None, pareto]
     if sum(given) != 1:
         raise ValueError("give one of budget, speedup, min_psnr and pareto=True")
     if pareto:
-        return [num_steps / factor for factor in PARETO]
+        return [1 / factor for factor in PARETO]
     if min_psnr is not None:
         check_float("min_psnr", min_psnr, 0, MOST_DECIBELS)
         return []
     if speedup is not None:
         check_float("speedup", speedup, 1, num_steps)
-        return [num_steps / speedup]
+        return [1 / speedup]
     check_float("budget", budget, 1 / num_steps, 1)
-    return [num_steps * float(budget or 1)]
+    return [float(budget or 1)]
 
 
 def _subject(

@@ -32,9 +32,12 @@ from frdiff.clock import Clock
 from frdiff.policy import Targets
 from frdiff.search.subject import Batch, Subject
 
-__all__ = ["LOGIT", "learn_gates", "open_gates"]
+__all__ = ["ITERATIONS", "LOGIT", "RUNS", "learn_gates", "open_gates"]
 
 LOGIT = 0.1
+ITERATIONS = 100
+# The full run, the run with gates, both halves of its gradient, and features made again.
+RUNS = 5.5
 RATE = 5e-3
 
 Features = tuple[Tensor, ...]
@@ -52,7 +55,7 @@ def learn_gates(
     batches: Sequence[Batch],
     *,
     targets: Targets = "paper",
-    iterations: int = 100,
+    iterations: int = ITERATIONS,
     weight: float = 1e-3,
     rate: float = RATE,
     on_iteration: Callable[[int, float, np.ndarray], None] = lambda done, loss, logits: None,

@@ -1,7 +1,6 @@
-"""Solvers a search may choose from, the step counts they have, and the converged solution."""
+"""Solvers a search may choose from, how long their runs are, and the converged solution."""
 
 import copy
-from collections.abc import Sequence
 
 from diffusers import SchedulerMixin
 
@@ -10,7 +9,7 @@ from frdiff.search.space import in_full
 from frdiff.search.subject import PipelineSubject, Subject
 from frdiff.setting import Setting
 
-__all__ = ["converged", "scheduler_of", "solvers_of", "step_counts"]
+__all__ = ["converged", "run_length", "scheduler_of", "solvers_of"]
 
 # They solve the same equation: with enough steps all of them reach the same picture.
 DETERMINISTIC = ("ddim", "pndm", "euler", "heun", "lms", "dpm++", "unipc")
@@ -41,37 +40,25 @@ def converged(subject: Subject, num_steps: int) -> Setting:
     with four times as many steps where it is not known to add noise; else the full run itself, as
     for hand-written loops.
     """
-    if not isinstance(subject, PipelineSubject):
-        return Setting(num_steps, in_full(num_steps))
+    steps, solver = num_steps, None
     if _replaceable(subject):
-        steps = max(CONVERGED_STEPS, 2 * num_steps)
-        (steps,) = step_counts(subject, "dpm++", [steps])
-        return Setting(steps, in_full(steps), "dpm++")
-    if _name(subject.scheduler) is None:
+        steps, solver = max(CONVERGED_STEPS, 2 * num_steps), "dpm++"
+    elif isinstance(subject, PipelineSubject) and _name(subject.scheduler) is None:
         steps = 4 * num_steps
-        return Setting(steps, in_full(steps))
-    return Setting(num_steps, in_full(num_steps))
+    return Setting(steps, in_full(run_length(subject, solver, steps)), solver)
 
 
-def step_counts(subject: Subject, solver: str | None, wanted: Sequence[int]) -> list[int]:
-    """Those of `num_inference_steps`, or the next ones above, for which a run has as many steps.
+def run_length(subject: Subject, solver: str | None, steps: int) -> int:
+    """How many steps a run takes with `num_inference_steps=steps`.
 
-    Some schedulers round: with 1,000 timesteps and "leading" spacing 61 become 62.
+    Some schedulers round, some begin with more, and second-order ones evaluate twice.
     """
     scheduler = copy.deepcopy(scheduler_of(subject, solver))
-
-    def length(count: int) -> int:
-        try:
-            scheduler.set_timesteps(count)
-        except (TypeError, ValueError):
-            return count  # it wants to know the size of the picture, as flow matching does
-        return len(scheduler.timesteps)
-
-    found = set()
-    for count in wanted:
-        near = (other for other in range(count, count + 20) if length(other) == other)
-        found |= {next(near, 0)} - {0}
-    return sorted(found)
+    try:
+        scheduler.set_timesteps(steps)
+    except (TypeError, ValueError):
+        return steps  # it wants to know the size of the picture, as flow matching does
+    return len(scheduler.timesteps)
 
 
 def scheduler_of(subject: Subject, solver: str | None) -> SchedulerMixin:

@@ -21,31 +21,36 @@ class Space:
     """The settings of one subject.
 
     Attributes:
-        num_steps: of the full run, `num_inference_steps`.
+        num_steps: `num_inference_steps` of the full run.
+        full: steps that it takes.
+        varies_steps: whether other counts may be chosen.
         prices: of the targets, in the order in which they run.
         solvers: names of schedulers to choose from; None for the pipeline's own.
-        counts: of `num_inference_steps` to choose from, given the solver and wanted ones.
+        length: steps of a run, given the solver and `num_inference_steps`.
         recorder: the recording of a full run, given the solver and `num_inference_steps`.
         targets: see `Policy`.
         depth: features that a forecast weighs at most; 0 extrapolates linearly instead.
         tails: how many of the last targets every step may compute.
+        recordings: those made so far.
     """
 
     num_steps: int
+    full: int
+    varies_steps: bool
     prices: Prices
     solvers: Sequence[str | None]
-    counts: Callable[[str | None, Sequence[int]], list[int]]
+    length: Callable[[str | None, int], int]
     recorder: Callable[[str | None, int], Recording]
     targets: Targets = "all"
     depth: int = 3
     tails: Sequence[int] = (0, 1, 2, 3, 4, 6)
-    _recordings: dict[tuple[str | None, int], Recording] = field(default_factory=dict)
+    recordings: dict[tuple[str | None, int], Recording] = field(default_factory=dict)
 
     def recording(self, solver: str | None, steps: int) -> Recording:
         """The recording of a full run, made once."""
-        if (solver, steps) not in self._recordings:
-            self._recordings[solver, steps] = self.recorder(solver, steps)
-        return self._recordings[solver, steps]
+        if (solver, steps) not in self.recordings:
+            self.recordings[solver, steps] = self.recorder(solver, steps)
+        return self.recordings[solver, steps]
 
     def setting(
         self, solver: str | None, steps: int, keyframes: Sequence[int], tail: int = 0
@@ -64,9 +69,32 @@ class Space:
         )
         return Setting(steps, policy, solver)
 
-    def fewer_steps(self, solver: str | None, steps: int) -> Setting:
-        """The pipeline with fewer steps, everything computed."""
-        return Setting(steps, in_full(steps, self.targets), solver)
+    def copying(self, keyframes: Sequence[int]) -> Setting:
+        """The full run with the features of the last keyframe in between, as published."""
+        rows = [(0,) if step in keyframes else () for step in range(self.full)]
+        policy = TablePolicy(self.full, rows, forecast=0, targets=self.targets)
+        return Setting(self.num_steps, policy)
+
+    def fewer_steps(self, solver: str | None, budget: float) -> Setting | None:
+        """The pipeline with as many steps as a budget pays for in full; None if with none."""
+        counts = range(1, int(budget) + 1) if self.varies_steps else [self.num_steps]
+        for steps in reversed(counts):
+            length = self.length(solver, steps)
+            if length <= budget:
+                return Setting(steps, in_full(length, self.targets), solver)
+        return None
+
+    def counts(self, solver: str | None, lengths: Sequence[int]) -> list[int]:
+        """Of `num_inference_steps`, those whose runs are about as long as asked for."""
+        if not self.varies_steps:
+            return [self.num_steps]
+        found = set()
+        for wanted in lengths:
+            # Runs are as long as that, a little longer, or twice as long.
+            counts = (wanted, wanted - 1, (wanted + 1) // 2)
+            near = [n for n in counts if n > 1 and self.length(solver, n) <= wanted]
+            found |= {*near[:1]}
+        return sorted(found)
 
     def between(self, tail: int) -> float:
         """The cost of a step that computes the last `tail` targets alone, in full steps."""

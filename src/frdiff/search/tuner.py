@@ -4,16 +4,20 @@ import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
+import numpy as np
+
 from frdiff.clock import noise_coordinates
 from frdiff.policy import Origin, TablePolicy, config_hash
 from frdiff.search.measure import Measure, middle, standard_error
+from frdiff.search.shapes import affordable
 from frdiff.search.solvers import scheduler_of
 from frdiff.search.space import Space
 from frdiff.search.subject import PipelineSubject, Subject
-from frdiff.search.within import Candidate, OnFound, search_within
+from frdiff.search.within import Candidate, OnFound, fewer_steps, search_within
 
-__all__ = ["LIBRARIES", "Tuned", "Tuner", "versions"]
+__all__ = ["RECORDED", "Tuned", "Tuner", "versions"]
 
+RECORDED = 4
 STEP_DOWN = 0.85
 BUDGETS = 16
 LIBRARIES = ("frdiff", "diffusers", "torch")
@@ -68,16 +72,59 @@ class Tuner:
             seed=self.seed,
             on_found=on_found,
         )
+        return self._decided(candidates)
+
+    def keyframes_within(self, budget: float) -> int:
+        """How many steps of the full run can compute, at least one.
+
+        Raises:
+            ValueError: the others alone cost more than the budget.
+        """
+        between = self.space.between(0)
+        count = affordable(budget, self.space.full, between)
+        if count < 1:
+            raise ValueError(
+                f"{self.space.full} steps cannot cost {budget:.2f} full ones: one with stored "
+                f"features costs {between:.2f}; give a larger budget, or targets='all'"
+            )
+        return count
+
+    def by_gates(self, budget: float, logits: np.ndarray, spent: float) -> Tuned:
+        """The policy of the gates that want to be open most, as many as the budget pays for.
+
+        Args:
+            logits: one per step of the full run, see `frdiff.search.gates`.
+            spent: on learning them, in full runs of the calibration half.
+        """
+        space = self.space
+        count = self.keyframes_within(budget)
+        keyframes = sorted(np.argsort(-logits, kind="stable")[:count].tolist())
+        settings = [*fewer_steps(budget, space), space.copying(keyframes)]
+        names = ["fewer steps"] * (len(settings) - 1) + ["gates"]
+        candidates = [
+            Candidate(name, setting, space.cost(setting), middle(values, self.quantile))
+            for name, setting, values in zip(
+                names, settings, self.calibration(settings), strict=True
+            )
+        ]
+        return self._decided(candidates, chosen=len(candidates) - 1, spent=spent)
+
+    def _decided(
+        self, candidates: list[Candidate], chosen: int | None = None, spent: float = 0.0
+    ) -> Tuned:
+        """The candidate that is best on the held-out half, or the one chosen already."""
         held_out = self.held_out([candidate.setting for candidate in candidates])
         qualities = [middle(values, self.quantile) for values in held_out]
-        chosen = max(range(len(candidates)), key=lambda number: qualities[number])
+        if chosen is None:
+            chosen = max(range(len(candidates)), key=lambda number: qualities[number])
         best = candidates[chosen]
         figures = {
-            "full_steps": float(self.space.num_steps),
+            "full_steps": float(self.space.full),
             "cost": best.cost,
-            "speedup": self.space.num_steps / best.cost,
+            "speedup": self.space.full / best.cost,
             "calibration_db": best.quality,
             "held_out_db": qualities[chosen],
+            "search_runs": spent + self._spent(),
         }
         if candidates[0].found_by == "fewer steps":
             figures["fewer_steps_cost"] = candidates[0].cost
@@ -89,6 +136,14 @@ class Tuner:
         origin = self._origin(best, rounded)
         return Tuned(replace(policy, origin=origin), tuple(candidates), tuple(held_out), chosen)
 
+    def _spent(self) -> float:
+        """The cost of all that was drawn so far, in full runs of the calibration half."""
+        halves = (self.calibration, self.held_out)
+        asked = [setting for half in halves for setting in (half.truth, *half.asked.values())]
+        recorded = sum(recording.steps for recording in self.space.recordings.values())
+        share = RECORDED / sum(len(batch.prompts) for batch in self.calibration.batches)
+        return (sum(map(self.space.cost, asked)) + share * recorded) / self.space.full
+
     def cheapest(self, decibels: float, evaluations: int, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.
 
@@ -97,7 +152,7 @@ class Tuner:
         Raises:
             ValueError: not even the largest budget, the full run's, keeps it.
         """
-        budgets = [self.space.num_steps * STEP_DOWN**place for place in range(BUDGETS)]
+        budgets = [self.space.full * STEP_DOWN**place for place in range(BUDGETS)]
         each = max(evaluations // (BUDGETS.bit_length() - 1), 1)
         low, high = 0, BUDGETS
         kept = self.within(budgets[0], each, on_found)

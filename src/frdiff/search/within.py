@@ -15,7 +15,11 @@ from frdiff.search.shapes import Shape, affordable, ladder, neighbours, spaced
 from frdiff.search.space import Space
 from frdiff.setting import Setting
 
-__all__ = ["Candidate", "OnFound", "search_within"]
+__all__ = ["Candidate", "OnFound", "fewer_steps", "search_within"]
+
+
+# Times as many steps as the full run has, at most.
+MOST = 3
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def search_within(
     """
     search = _Search(space, measure, evaluations, quantile, on_found)
     found = []
-    rivals = _fewer_steps(budget, space)
+    rivals = fewer_steps(budget, space)
     if rivals:
         found.append(search.best(rivals, "fewer steps"))
     search.last = len(measure.asked) + evaluations
@@ -110,14 +114,10 @@ def search_within(
     return found
 
 
-def _fewer_steps(budget: float, space: Space) -> list[Setting]:
+def fewer_steps(budget: float, space: Space) -> list[Setting]:
     """As many steps as the budget pays for, by solver."""
-    settings = []
-    for solver in space.solvers:
-        counts = [n for n in space.counts(solver, range(1, space.num_steps + 1)) if n <= budget]
-        if counts:
-            settings.append(space.fewer_steps(solver, max(counts)))
-    return settings
+    settings = (space.fewer_steps(solver, budget) for solver in space.solvers)
+    return [setting for setting in settings if setting is not None]
 
 
 def _descend(
@@ -128,15 +128,14 @@ def _descend(
     until = search.left - evaluations
 
     def setting(shape: Shape) -> Setting | None:
-        between = space.between(shape.tail)
-        steps = shape.steps
-        count = affordable(budget, steps, between)
-        if not 1 < count < steps:
+        length = space.length(solver, shape.steps)
+        count = affordable(budget, length, space.between(shape.tail))
+        if not 1 < count < length:
             return None
-        keyframes = spaced(steps, count, shape.power)
-        return space.setting(solver, steps, keyframes, shape.tail)
+        keyframes = spaced(length, count, shape.power)
+        return space.setting(solver, shape.steps, keyframes, shape.tail)
 
-    steps = space.counts(solver, ladder(budget, 3 * space.num_steps))
+    steps = space.counts(solver, ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
     coarse = [Shape(n, power) for n in steps[1::3] or steps for power in (1.0, 1.6)]
     frontier = [shape for shape in coarse if setting(shape) is not None]
