@@ -173,3 +173,16 @@ def test_a_table_survives_its_file(tmp_path):
     assert actions[:4] == [Action.KEYFRAME, Action.REUSE, Action.REUSE, Action.JUMP]
     with pytest.raises(ValueError, match="made for 12 steps, the run has 10; run 12"):
         loaded.plan(10)
+
+
+def test_jumps_alone_store_no_features():
+    policy = table(
+        [[0], [0]], groups=[["second"]], targets=["second"], mixing_weights=[1, 1, *[0] * 10]
+    )
+    outputs, run = drive(Doubling(), policy, range(1, 13))
+    # Scores of the keyframes: 5 and 10; the last one stands in.
+    assert outputs == [5, *[10] * 11]
+    assert run.stats.jumps == 10
+    # Two scores of one number each at most, and no feature.
+    assert run.stats.bank_bytes_peak <= 2 * torch.zeros(1, 1).nbytes * 2
+    assert not policy.reuses

@@ -156,7 +156,7 @@ class Context:
 
     def holds(self) -> bool:
         """Whether anything is stored here."""
-        return self.stored or any(shelf.nodes for shelf in self.shelves)
+        return self.stored or any(shelf.nodes for shelf in (*self.shelves, self.scores))
 
 
 def scalars(values: list[float], like: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from conftest import ddim, loop, make_dit_pipe, make_unet
-from frdiff.policy import TablePolicy
+from frdiff.policy import KeyframePolicy, TablePolicy
 from frdiff.search.prices import Prices
 from frdiff.search.record import Recording, record
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
@@ -13,7 +13,8 @@ from frdiff.setting import Setting
 def recording_of(features):
     """A recording of one target with the given features, (steps, elements)."""
     features = np.asarray(features, dtype=float)
-    return Recording({"a": features @ features.T}, len(features), Prices({"a": 0.5}))
+    gram = features @ features.T
+    return Recording({"a": gram}, gram, len(features), Prices({"a": 0.5}))
 
 
 def test_weights_sum_to_1_and_follow_what_is_linear():
@@ -33,9 +34,20 @@ def test_weights_sum_to_1_and_follow_what_is_linear():
         )
 
 
+def test_scores_are_weighed_like_features():
+    features = np.random.default_rng(0).normal(size=(8, 5))
+    recording = recording_of(features)
+    keyframes = (0, 3, 5)
+    rows = recording.score_weights(keyframes, depth=3)
+    fitted = recording.weights(keyframes, depth=3)
+    assert rows == [[1.0] if row is None else row[0] for row in fitted]
+    assert [len(row) for row in rows] == [1, 1, 1, 1, 2, 1, 3, 3]
+
+
 def test_nothing_recorded_means_nothing_fitted():
-    recording = Recording({}, 4, Prices({"a": 0.5}))
+    recording = Recording({}, None, 4, Prices({"a": 0.5}))
     assert recording.weights((0, 1), depth=3) == [None] * 4
+    assert recording.score_weights((0, 1), depth=3) == [[1.0]] * 4
 
 
 @pytest.mark.parametrize("two_calls", [False, True])
@@ -89,3 +101,11 @@ def test_grams_are_inner_products_over_all_calls_of_a_step():
     # Two elements, calls of 1 and 2 times the step's number.
     numbers = np.arange(1, 5)
     assert found.grams["inner"] == pytest.approx(2 * (1 + 4) * np.outer(numbers, numbers))
+    assert found.score_gram == pytest.approx(found.grams["inner"])
+
+
+def test_a_jump_costs_its_share_of_the_overhead():
+    prices = Prices({"a": 0.5, "b": 0.2}, overhead=0.1)
+    assert prices.reuse == pytest.approx(0.4)
+    policy = KeyframePolicy(4, [0], [1, 0, 0, 1], targets=["a", "b"])
+    assert prices.cost(policy, 4) == pytest.approx(1 + 2 * 0.02 + 0.4)

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -45,10 +46,11 @@ def test_ladder_rises_to_its_limit():
 
 
 def test_neighbours_differ_in_one_number_by_one_place():
-    found = set(neighbours(Shape(20, POWERS[0], 1), [10, 20, 30], [0, 1]))
-    assert found == {
-        Shape(10, POWERS[0], 1),
-        Shape(30, POWERS[0], 1),
-        Shape(20, POWERS[1], 1),
-        Shape(20, POWERS[0], 0),
-    }
+    reuse = Shape(20, POWERS[0], tail=1, depth=2)
+    near = [replace(reuse, steps=10), replace(reuse, steps=30), replace(reuse, power=POWERS[1])]
+    near += [replace(reuse, depth=3)]
+    choices = [10, 20, 30], [0, 1], [2, 3]
+    assert list(neighbours(reuse, *choices)) == [*near, replace(reuse, tail=0)]
+    # Jumps compute no target.
+    jumps = replace(reuse, jumps=True)
+    assert list(neighbours(jumps, *choices)) == [replace(shape, jumps=True) for shape in near]

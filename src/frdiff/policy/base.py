@@ -50,7 +50,7 @@ class Policy(ABC):
     @property
     @abstractmethod
     def reuses(self) -> bool:
-        """Whether any run under this policy can have a reuse step or a jump."""
+        """Whether any run under this policy can have a reuse step; if not, no feature is stored."""
 
     @property
     @abstractmethod

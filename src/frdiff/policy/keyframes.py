@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from frdiff.plan import Plan
+from frdiff.plan import Action, Plan
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
 
@@ -57,8 +57,8 @@ class KeyframePolicy(Policy):
 
     @property
     def reuses(self) -> bool:
-        """Whether the run has a reuse step or a jump."""
-        return len(self.keyframes) < self.num_steps
+        """Whether the run has a reuse step."""
+        return self.plan(self.num_steps).count(Action.REUSE) > 0
 
     @property
     def score_depth(self) -> int:

@@ -84,8 +84,8 @@ class TablePolicy(Policy):
 
     @property
     def reuses(self) -> bool:
-        """Whether the run has a reuse step or a jump."""
-        return any(len(row) < len(self.groups) for row in self.computed)
+        """Whether the run has a reuse step."""
+        return self.plan(self.num_steps).count(Action.REUSE) > 0
 
     @property
     def score_depth(self) -> int:

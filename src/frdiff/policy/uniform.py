@@ -50,7 +50,7 @@ class UniformPolicy(Policy):
 
     @property
     def reuses(self) -> bool:
-        """Whether any run under this policy can have a reuse step or a jump."""
+        """Whether any run under this policy can have a reuse step."""
         return self.interval > 1
 
     @property

@@ -33,7 +33,7 @@ __all__ = ["METHODS", "OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "Progress", 
 
 OVERHEAD = 0.05
 PARETO = (1.5, 2.0, 2.5, 3.0, 4.0)
-VARIABLES = ("keyframes", "steps", "targets", "weights")
+VARIABLES = ("keyframes", "steps", "targets", "reuse", "jumps", "weights")
 TAILS = (0, 1, 2, 3, 4, 6)
 BATCH = 8
 METHODS = ("search", "gates")
@@ -113,9 +113,10 @@ def tune(
         allow_scheduler: choose DPM-Solver++ or UniPC where they come closer; the policy says so,
             and `frdiff.set_scheduler(pipe, policy.origin.solver)` sets it.
         vary: what to choose, of `"keyframes"` (one by one, beyond evenly crowded ones),
-            `"steps"` (more than the budget pays for in full), `"targets"` (the last ones may be
-            computed at every step) and `"weights"` (forecasts fitted per target and step; linear
-            ones otherwise).
+            `"steps"` (more than the budget pays for in full), `"reuse"` (steps with stored
+            features), `"targets"` (the last ones may be computed in such steps), `"jumps"` (steps
+            without a network call) and `"weights"` (forecasts fitted to every target and step, and
+            to the scores of jumps; features linear and scores copied otherwise).
         targets: see `Policy`.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
             full step. Larger: fewer steps.
@@ -215,8 +216,9 @@ def _space(
         length=cache(partial(run_length, subject)),
         recorder=recorder,
         targets=targets,
-        depth=3 if "weights" in vary else 0,
+        depths=(2, 3) if "weights" in vary else (0,),
         tails=TAILS if "targets" in vary else TAILS[:1],
+        kinds=[jumps for jumps, name in ((False, "reuse"), (True, "jumps")) if name in vary],
     )
     return full.steps, space
 

@@ -11,6 +11,8 @@ from frdiff.run import Run
 
 __all__ = ["Prices", "prices_of"]
 
+JUMP_SHARE = 0.2
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -19,7 +21,7 @@ class Prices:
     Attributes:
         saved: by target, the share of a full step's MACs that its reuse saves.
         overhead: what a step with stored features takes beyond its MACs; norms, embeddings and
-            the solver itself cost time and count none.
+            the solver itself cost time and count none. A jump takes a fifth of it.
     """
 
     saved: Mapping[str, float]
@@ -30,8 +32,13 @@ class Prices:
         """The cost of a step that computes no target."""
         return self.overhead + 1 - sum(self.saved.values())
 
+    @property
+    def jump(self) -> float:
+        """The cost of a step without a network call."""
+        return JUMP_SHARE * self.overhead
+
     def cost(self, policy: Policy, num_steps: int) -> float:
-        """The cost of a run, in full steps; a jump costs nothing."""
+        """The cost of a run, in full steps."""
         group = {name: _group_of(name, policy) for name in self.saved}
         total = 0.0
         for step in policy.plan(num_steps):
@@ -40,6 +47,8 @@ class Prices:
             elif step.action is Action.REUSE:
                 computed = (self.saved[name] for name in group if group[name] in step.computed)
                 total += self.reuse + sum(computed)
+            else:
+                total += self.jump
         return total
 
 

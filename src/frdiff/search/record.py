@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from frdiff.adapters import Target, find_targets
-from frdiff.calls import first_input
+from frdiff.calls import first_input, score_of
 from frdiff.forecast import extrapolation_weights
 from frdiff.policy import Targets, UniformPolicy
 from frdiff.run import Run
@@ -31,13 +31,30 @@ class Recording:
         grams: by target, in the order in which they run, the inner products (steps, steps) of its
             features at every two steps, over a fixed part of their elements; none if the
             denoiser's calls do not divide evenly into steps.
+        score_gram: likewise of the raw scores, all elements; None if it cannot be told.
         steps: of the run.
         prices: of the targets, in that order too.
     """
 
     grams: Mapping[str, np.ndarray]
+    score_gram: np.ndarray | None
     steps: int
     prices: Prices
+
+    def score_weights(self, keyframes: Sequence[int], depth: int) -> list[list[float]]:
+        """Fitted weights of the last keyframes' scores, per step; [1.0] where nothing is to fit.
+
+        Args:
+            depth: scores weighed at most.
+        """
+        rows = []
+        for step in range(self.steps):
+            stored = [key for key in reversed(keyframes) if key < step][:depth]
+            if step in keyframes or len(stored) < 2 or self.score_gram is None:
+                rows.append([1.0])
+            else:
+                rows.append(_fitted(self.score_gram, step, stored))
+        return rows
 
     def weights(self, keyframes: Sequence[int], depth: int) -> list[list[list[float]] | None]:
         """Fitted forecast weights, per step and target as `TablePolicy` takes them.
@@ -57,9 +74,14 @@ class Recording:
     def _weights_at(self, step: int, stored: list[int]) -> list[list[float]] | None:
         if len(stored) < 2 or not self.grams:
             return None
-        prior = extrapolation_weights(stored[:2], step) + [0.0] * (len(stored) - 2)
-        places = np.ix_([step, *stored], [step, *stored])
-        return [fit_weights(gram[places], prior, RIDGE) for gram in self.grams.values()]
+        return [_fitted(gram, step, stored) for gram in self.grams.values()]
+
+
+def _fitted(gram: np.ndarray, step: int, stored: list[int]) -> list[float]:
+    """Weights near those of linear extrapolation from the two steps stored last."""
+    prior = extrapolation_weights(stored[:2], step) + [0.0] * (len(stored) - 2)
+    places = np.ix_([step, *stored], [step, *stored])
+    return fit_weights(gram[places], prior, RIDGE)
 
 
 def record(
@@ -67,8 +89,14 @@ def record(
 ) -> Recording:
     """What a full run of `setting`, its policy left aside, shows of `targets`."""
     rows: dict[str, list[np.ndarray]] = {}
+    scores: list[np.ndarray] = []
+
+    def keep_score(module: Any, args: tuple, output: Any) -> None:
+        scores.append(_flat(score_of(output)))
+
     handles = []
     for denoiser in subject.denoisers:
+        handles.append(denoiser.register_forward_hook(keep_score))
         for target in find_targets(denoiser, targets):
             handles.append(
                 target.source.register_forward_hook(_keeper(target, rows), with_kwargs=True)
@@ -87,8 +115,9 @@ def record(
     ((steps, prices),) = ended
     even = all(len(found) % steps == 0 for found in rows.values())
     grams = {name: _gram(found, steps) for name, found in rows.items()} if even else {}
+    score_gram = _gram(scores, steps) if even and len(scores) % steps == 0 else None
     ordered = {name: prices.saved[name] for name in rows}
-    return Recording(grams, steps, replace(prices, saved=ordered))
+    return Recording(grams, score_gram, steps, replace(prices, saved=ordered))
 
 
 def _keeper(target: Target, rows: dict[str, list[np.ndarray]]) -> Any:
@@ -98,9 +127,13 @@ def _keeper(target: Target, rows: dict[str, list[np.ndarray]]) -> Any:
             flat = feature.detach().flatten(1)
             part = flat[:, :: max(1, flat.shape[1] // ELEMENTS)]
             # The order of the names is that in which the targets ran.
-            rows.setdefault(target.name, []).append(part.flatten().double().numpy(force=True))
+            rows.setdefault(target.name, []).append(_flat(part))
 
     return keep
+
+
+def _flat(values: Tensor) -> np.ndarray:
+    return values.detach().flatten().double().numpy(force=True)
 
 
 def _gram(rows: Sequence[np.ndarray], steps: int) -> np.ndarray:

@@ -8,8 +8,8 @@ __all__ = ["POWERS", "Shape", "affordable", "ladder", "neighbours", "spaced"]
 
 T = TypeVar("T")
 
-POWERS = (1.0, 1.3, 1.6, 2.0, 2.5)
-RUNGS = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0)
+POWERS = (1.0, 1.15, 1.3, 1.6, 2.0, 2.5)
+RUNGS = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,16 @@ class Shape:
         steps: `num_inference_steps`.
         power: how keyframes crowd towards the end: 1 spaces them evenly; the greater, the more.
         tail: how many of the targets that run last every step computes.
+        depth: stored features or scores that a step weighs.
+        jumps: whether steps between keyframes make their score of earlier ones, without a network
+            call, and not of stored features.
     """
 
     steps: int
     power: float = 1.0
     tail: int = 0
+    depth: int = 3
+    jumps: bool = False
 
 
 def spaced(num_steps: int, count: int, power: float = 1.0) -> tuple[int, ...]:
@@ -60,18 +65,23 @@ def ladder(budget: float, most: int) -> list[int]:
     return sorted({min(round(budget * rung), most) for rung in RUNGS} - {0, 1})
 
 
-def neighbours(shape: Shape, steps: Sequence[int], tails: Sequence[int]) -> Iterator[Shape]:
+def neighbours(
+    shape: Shape, steps: Sequence[int], tails: Sequence[int], depths: Sequence[int]
+) -> Iterator[Shape]:
     """The shapes that differ from `shape` in one number, by one place.
 
     Args:
-        steps: counts to choose from, ascending; likewise `tails`.
+        steps: counts to choose from, ascending; likewise `tails` and `depths`.
     """
     for count in _beside(shape.steps, steps):
         yield replace(shape, steps=count)
     for power in _beside(shape.power, POWERS):
         yield replace(shape, power=power)
-    for tail in _beside(shape.tail, tails):
-        yield replace(shape, tail=tail)
+    for depth in _beside(shape.depth, depths):
+        yield replace(shape, depth=depth)
+    if not shape.jumps:
+        for tail in _beside(shape.tail, tails):
+            yield replace(shape, tail=tail)
 
 
 def _beside(value: T, choices: Sequence[T]) -> list[T]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from frdiff.policy import TablePolicy, Targets
 from frdiff.search.prices import Prices
 from frdiff.search.record import Recording
+from frdiff.search.shapes import Shape
 from frdiff.setting import Setting
 
 __all__ = ["Space", "in_full"]
@@ -29,8 +30,10 @@ class Space:
         length: steps of a run, given the solver and `num_inference_steps`.
         recorder: the recording of a full run, given the solver and `num_inference_steps`.
         targets: see `Policy`.
-        depth: features that a forecast weighs at most; 0 extrapolates linearly instead.
+        depths: how many stored features or scores a step may weigh; 0 for features extrapolates
+            linearly, for scores takes the last one.
         tails: how many of the last targets every step may compute.
+        kinds: what steps between keyframes may be: False for reuse steps, True for jumps.
         recordings: those made so far.
     """
 
@@ -42,8 +45,9 @@ class Space:
     length: Callable[[str | None, int], int]
     recorder: Callable[[str | None, int], Recording]
     targets: Targets = "all"
-    depth: int = 3
+    depths: Sequence[int] = (2, 3)
     tails: Sequence[int] = (0, 1, 2, 3, 4, 6)
+    kinds: Sequence[bool] = (False, True)
     recordings: dict[tuple[str | None, int], Recording] = field(default_factory=dict)
 
     def recording(self, solver: str | None, steps: int) -> Recording:
@@ -52,22 +56,34 @@ class Space:
             self.recordings[solver, steps] = self.recorder(solver, steps)
         return self.recordings[solver, steps]
 
-    def setting(
-        self, solver: str | None, steps: int, keyframes: Sequence[int], tail: int = 0
-    ) -> Setting:
-        """The setting that computes all targets at `keyframes`, the last `tail` at every step."""
+    def setting(self, solver: str | None, shape: Shape, keyframes: Sequence[int]) -> Setting:
+        """The setting of a shape with keyframes of its own."""
+        make = self._jumping if shape.jumps else self._reusing
+        return Setting(
+            shape.steps, make(self.recording(solver, shape.steps), shape, keyframes), solver
+        )
+
+    def _reusing(self, recording: Recording, shape: Shape, keyframes: Sequence[int]) -> TablePolicy:
         names = list(self.prices.saved)
-        between = tuple(range(len(names) - tail, len(names)))
         every = tuple(range(len(names)))
-        recording = self.recording(solver, steps)
-        policy = TablePolicy(
+        between = every[len(names) - shape.tail :]
+        return TablePolicy(
             recording.steps,
             [every if step in keyframes else between for step in range(recording.steps)],
             [(name,) for name in names],
-            forecast_weights=recording.weights(keyframes, self.depth) if self.depth else None,
+            forecast_weights=recording.weights(keyframes, shape.depth) if shape.depth else None,
             targets=self.targets,
         )
-        return Setting(steps, policy, solver)
+
+    def _jumping(self, recording: Recording, shape: Shape, keyframes: Sequence[int]) -> TablePolicy:
+        steps = range(recording.steps)
+        return TablePolicy(
+            recording.steps,
+            [(0,) if step in keyframes else () for step in steps],
+            mixing_weights=[float(step in keyframes) for step in steps],
+            score_weights=recording.score_weights(keyframes, shape.depth) if shape.depth else None,
+            targets=self.targets,
+        )
 
     def copying(self, keyframes: Sequence[int]) -> Setting:
         """The full run with the features of the last keyframe in between, as published."""
@@ -96,10 +112,12 @@ class Space:
             found |= {*near[:1]}
         return sorted(found)
 
-    def between(self, tail: int) -> float:
-        """The cost of a step that computes the last `tail` targets alone, in full steps."""
+    def between(self, shape: Shape) -> float:
+        """The cost of a step that is no keyframe, in full steps."""
+        if shape.jumps:
+            return self.prices.jump
         saved = list(self.prices.saved.values())
-        return self.prices.reuse + sum(saved[len(saved) - tail :])
+        return self.prices.reuse + sum(saved[len(saved) - shape.tail :])
 
     def cost(self, setting: Setting) -> float:
         """The cost of a run, in full steps."""

@@ -9,7 +9,7 @@ import numpy as np
 from frdiff.clock import noise_coordinates
 from frdiff.policy import Origin, TablePolicy, config_hash
 from frdiff.search.measure import Measure, middle, standard_error
-from frdiff.search.shapes import affordable
+from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import scheduler_of
 from frdiff.search.space import Space
 from frdiff.search.subject import PipelineSubject, Subject
@@ -80,7 +80,7 @@ class Tuner:
         Raises:
             ValueError: the others alone cost more than the budget.
         """
-        between = self.space.between(0)
+        between = self.space.between(Shape(self.space.num_steps))
         count = affordable(budget, self.space.full, between)
         if count < 1:
             raise ValueError(

@@ -19,7 +19,8 @@ __all__ = ["Candidate", "OnFound", "fewer_steps", "search_within"]
 
 
 # Times as many steps as the full run has, at most.
-MOST = 3
+MOST = 4
+COARSE_POWERS = (1.0, 1.3)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def search_within(
 
     Args:
         budget: cost of a run, in full steps.
-        evaluations: settings to measure at most, fewer steps not counted; three fifths of them
+        evaluations: settings to measure at most, fewer steps not counted; two thirds of them
             for shapes.
         climbs: whether to move single keyframes at last.
         generation: settings measured at a time; the result depends on it, and on nothing else
@@ -103,14 +104,14 @@ def search_within(
         found.append(search.best(rivals, "fewer steps"))
     search.last = len(measure.asked) + evaluations
     solver = found[0].setting.scheduler if found else space.solvers[0]
-    shape = _descend(search, budget, solver, max(evaluations * 3 // 5, 1))
+    shape = _descend(search, budget, solver, max(evaluations * 2 // 3, 1))
     if shape is None:
         if not found:
             raise ValueError(f"a budget of {budget:.2f} full steps pays for no run")
         return found
-    found.append(shape)
+    found.append(shape[1])
     if climbs:
-        found.append(_climbed(search, shape, solver, seed, generation))
+        found.append(_climbed(search, *shape, solver, seed, generation))
     return found
 
 
@@ -122,22 +123,26 @@ def fewer_steps(budget: float, space: Space) -> list[Setting]:
 
 def _descend(
     search: _Search, budget: float, solver: str | None, evaluations: int
-) -> Candidate | None:
+) -> tuple[Shape, Candidate] | None:
     """The best shape: from the best of a few far apart to whichever neighbour is better."""
     space = search.space
     until = search.left - evaluations
 
     def setting(shape: Shape) -> Setting | None:
         length = space.length(solver, shape.steps)
-        count = affordable(budget, length, space.between(shape.tail))
+        count = affordable(budget, length, space.between(shape))
         if not 1 < count < length:
             return None
-        keyframes = spaced(length, count, shape.power)
-        return space.setting(solver, shape.steps, keyframes, shape.tail)
+        return space.setting(solver, shape, spaced(length, count, shape.power))
 
     steps = space.counts(solver, ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
-    coarse = [Shape(n, power) for n in steps[1::3] or steps for power in (1.0, 1.6)]
+    coarse = [
+        Shape(count, power, 0, space.depths[-1], jumps)
+        for power in COARSE_POWERS
+        for jumps in space.kinds
+        for count in steps[1::3] or steps
+    ]
     frontier = [shape for shape in coarse if setting(shape) is not None]
     if not frontier:
         return None
@@ -149,32 +154,34 @@ def _descend(
         best = max(known, key=lambda shape: known[shape])
         frontier = [
             shape
-            for shape in neighbours(best, steps, space.tails)
+            for shape in neighbours(best, steps, space.tails, space.depths)
             if shape not in known and setting(shape) is not None
         ]
     chosen = setting(best)
-    return None if chosen is None else search.candidate("shape", chosen, known[best])
+    return None if chosen is None else (best, search.candidate("shape", chosen, known[best]))
 
 
 def _climbed(
-    search: _Search, start: Candidate, solver: str | None, seed: int, generation: int
+    search: _Search,
+    shape: Shape,
+    start: Candidate,
+    solver: str | None,
+    seed: int,
+    generation: int,
 ) -> Candidate:
     """The best after moving single keyframes."""
-    space, policy = search.space, start.setting.policy
+    policy = start.setting.policy
     if not isinstance(policy, TablePolicy):
         raise TypeError(f"a setting of a search has a table, got {policy!r}")
-    plan = policy.plan(policy.num_steps)
-    tail = min(len(row) for row in policy.computed)
-    steps = start.setting.steps
 
     def setting(keyframes: tuple[int, ...]) -> Setting:
-        return space.setting(solver, steps, keyframes, tail)
+        return search.space.setting(solver, shape, keyframes)
 
     def evaluate(schedules: Sequence[tuple[int, ...]]) -> list[float]:
         return [-quality for quality in search.qualities([*map(setting, schedules)], "keyframes")]
 
     keyframes, value = climb(
-        plan.keyframes,
+        policy.plan(policy.num_steps).keyframes,
         policy.num_steps,
         evaluate,
         evaluations=search.left + 1,
