@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji
 READY = $(VENV)/.ready
 
-.PHONY: demo test check format bench bench-full bench-engine models
+.PHONY: demo test check format bench bench-full bench-engine tune models
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -39,6 +39,13 @@ bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes w
 		$(BIN)/frdiff bench $$model --peers --all --results bench/results && \
 		$(BIN)/frdiff analyze $$model --results bench/results || exit 1; done
 	$(BIN)/frdiff report bench/results --output docs/bench
+
+tune: $(READY)  ## Tune the policies that ship with the latent models (about 30 minutes).
+	for model in emoji-dit emoji; do for full in "ddim 50" "dpm++ 25"; do for speedup in 2 3; do \
+		set -- $$full; $(BIN)/frdiff tune $$model --scheduler $$1 --steps $$2 --speedup $$speedup \
+			--allow-scheduler --samples 16 \
+			--output src/frdiff/models/$$model/policies/$$1-$$2-speedup-$$speedup.json || exit 1; \
+	done; done; done
 
 models: $(READY)  ## Train the shipped models again (about 4 hours on 2 cores).
 	$(BIN)/python -m training.train_emoji

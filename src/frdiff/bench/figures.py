@@ -14,7 +14,13 @@ from frdiff.bench.summary import GROUPS, Row, group_of
 __all__ = ["AXES", "METRICS", "distribution_figure", "pareto_figure", "strip"]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS = {"fewer steps": "#000000", "paper": "#D55E00", "frdiff": "#0072B2", "peer": "#009E73"}
+COLOURS = {
+    "fewer steps": "#000000",
+    "paper": "#D55E00",
+    "frdiff": "#0072B2",
+    "tuned": "#CC79A7",
+    "peer": "#009E73",
+}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 HEIGHT = 64
 
@@ -50,7 +56,7 @@ def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
         style: dict[str, Any] = {
             "color": COLOURS[group],
             "marker": MARKERS[number % len(MARKERS)],
-            "alpha": 1.0 if group in ("frdiff", "fewer steps") else 0.75,
+            "alpha": 0.75 if group in ("paper", "peer") else 1.0,
         }
         points = [(1 / speed(row), quality(row)) for row in own]
         if metric == "psnr_full":  # the full run itself has no likeness to show

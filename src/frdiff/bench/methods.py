@@ -11,11 +11,12 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from frdiff.bench.peers import attach_peer
+from frdiff.models import shipped_policies
 from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, loads
 from frdiff.run import Run
 from frdiff.setting import Setting
 
-__all__ = ["FULL", "Method", "all_methods", "quick_methods"]
+__all__ = ["FULL", "Method", "all_methods", "quick_methods", "tuned_methods"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Method:
 
 
 FULL_STEPS = 25
+TUNED_WITH = "dpm++"  # the scheduler of the full run that most of them were tuned from
 FULL = Method("fewer steps, DPM-Solver++", f"{FULL_STEPS} steps", FULL_STEPS)
 SOLVERS = {"dpm++": "DPM-Solver++", "unipc": "UniPC", "ddim": "DDIM", "euler": "Euler"}
 
@@ -125,6 +127,18 @@ def jumps(interval: int) -> Method:
     keyframes = range(0, 50, interval)
     policy = KeyframePolicy(50, keyframes, [0.0] * 50)
     return Method("jumps only, DDIM 50", f"interval {interval}", 50, "ddim", policy)
+
+
+def tuned_methods(model: str) -> list[Method]:
+    """The policies that were tuned on a shipped model."""
+    rows = []
+    for asked, policy in shipped_policies(model).items():
+        if policy.origin is None:
+            raise ValueError(f"policy {asked} of {model} was not tuned: it has no origin")
+        steps, solver = policy.origin.num_inference_steps, policy.origin.solver
+        setting = f"{asked}: {steps} steps"
+        rows.append(Method("tuned", setting, steps, solver or TUNED_WITH, policy))
+    return rows
 
 
 def peer(name: str, family: str, setting: str, steps: int = FULL_STEPS, **options: Any) -> Method:

@@ -15,7 +15,7 @@ from frdiff.bench.distributions import (
 from frdiff.bench.embedder import load_embedder
 from frdiff.bench.inception import load_inception
 from frdiff.bench.measure import Setup
-from frdiff.bench.methods import Method, all_methods, quick_methods
+from frdiff.bench.methods import Method, all_methods, quick_methods, tuned_methods
 from frdiff.bench.results import read_results
 from frdiff.bench.runner import (
     Bench,
@@ -81,6 +81,7 @@ def bench_model(
     )
     bench = Bench(model, pipe, setup, folder, on_event)
     methods = all_methods(extent.peers) if extent.everything else quick_methods(extent.peers)
+    methods += tuned_methods(model)
     left = measure_all(bench, methods, extent.budget)
     if not extent.everything:
         return left

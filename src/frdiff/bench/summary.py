@@ -19,7 +19,7 @@ __all__ = [
     "standings",
 ]
 
-GROUPS = ("fewer steps", "paper", "frdiff", "peer")
+GROUPS = ("fewer steps", "paper", "frdiff", "tuned", "peer")
 SPEEDUPS = (1.5, 2.0, 3.0)
 TOLERANCE = 0.95
 EVERY = slice(None)
@@ -29,7 +29,11 @@ CHOOSING, REPORTED = slice(0, None, 2), slice(1, None, 2)
 
 
 def group_of(family: str) -> str:
-    """Whose method a family is: "fewer steps", "paper" with its ablations, "frdiff" or "peer"."""
+    """Whose method a family is.
+
+    "fewer steps", "paper" with its ablations, "frdiff" for settings that fit any model, "tuned" for
+    policies found by `frdiff.tune`, or "peer".
+    """
     first = family.split(",")[0]
     if first == "jumps only":
         return "paper"

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from frdiff.policy import Policy, load_policy
+
 __all__ = [
     "GUIDANCE",
     "load_model",
@@ -13,6 +15,7 @@ __all__ = [
     "shipped_captions",
     "shipped_folder",
     "shipped_models",
+    "shipped_policies",
 ]
 
 # The guidance scale at which the full run of a shipped model looks best.
@@ -42,6 +45,12 @@ def shipped_captions(name: str) -> list[str]:
     path = shipped_folder(name) / "captions.json"
     captions: list[str] = json.loads(path.read_text(encoding="utf-8"))
     return captions
+
+
+def shipped_policies(name: str) -> dict[str, Policy]:
+    """Policies tuned on the shipped model `name`, by what was asked for; see `make tune`."""
+    paths = sorted((shipped_folder(name) / "policies").glob("*.json"))
+    return {path.stem: load_policy(path) for path in paths}
 
 
 def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> Any:
