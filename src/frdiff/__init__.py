@@ -2,13 +2,21 @@
 
 from frdiff.models import load_model
 from frdiff.plan import Action, Plan, Step
-from frdiff.policy import KeyframePolicy, Policy, TablePolicy, UniformPolicy, load_policy
+from frdiff.policy import (
+    AdaptivePolicy,
+    KeyframePolicy,
+    Policy,
+    TablePolicy,
+    UniformPolicy,
+    load_policy,
+)
 from frdiff.run import Run, Stats, apply
 from frdiff.sampling import set_scheduler
 from frdiff.search import tune
 
 __all__ = [
     "Action",
+    "AdaptivePolicy",
     "KeyframePolicy",
     "Plan",
     "Policy",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.bank import MAX_CONTEXTS, Bank, Context, scalars
+from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
 from frdiff.calls import first_input, pack, score_of
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
@@ -44,6 +44,9 @@ class DenoiserPatch:
         scheduler: the one that ends this denoiser's steps.
         groups: of each target.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
+        threshold: the change of group 0 beyond which the next call computes after all; None once
+            that is decided.
+        change: of group 0 since the last keyframe.
 
     Raises:
         ValueError: already patched, or nothing to hook.
@@ -121,6 +124,8 @@ class DenoiserPatch:
         self.reusing = False
         self.skipped = [True] * len(self.targets)
         self.mixing_weight = torch.ones(())
+        self.threshold: float | None = None
+        self.change = 0.0
 
     def detach(self) -> None:
         """Give every module its own forward back and forget everything stored."""
@@ -146,10 +151,13 @@ class DenoiserPatch:
             coordinate: its place, in the coordinate of the stored keyframes.
         """
         self.action = step.action
+        self.threshold = step.threshold
         if step.action is Action.KEYFRAME:
+            self.change = 0.0
             self.bank.make_room(range(len(self.policy.groups)), score=True)
             return
-        self.bank.make_room(step.computed, score=False)
+        if step.threshold is None:  # else its change from the last step is still to be seen
+            self.bank.make_room(step.computed, score=False)
         self.bank.aim(coordinate, step)
         self.skipped = [group not in step.computed for group in self.groups]
         scores = (score for held in self.bank.used() for score in held.scores.tensors())
@@ -206,9 +214,28 @@ class DenoiserPatch:
                 feature = self.current.shelves[group].value(place)
                 if feature is not None:
                     return target.rejoin(first_input(args, kwargs), feature)
-            return compute_module(*args, **kwargs)
+            result = compute_module(*args, **kwargs)
+            if self.threshold is not None and group == 0 and self.reusing:
+                self._decide(self.current.shelves[group].slots[place])
+            return result
 
         self._replace(target.module, replay)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _decide(self, probe: Slot) -> None:
+        """Make the step a keyframe if the probe has changed too much; once per step."""
+        if self.threshold is None or probe.fresh is None:
+            return
+        old = probe.history[0].float()
+        change = (probe.fresh.float() - old).abs().mean() / old.abs().mean().clamp(min=1e-12)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # All ranks must go the same way, or those that compute wait for the others for ever.
+            torch.distributed.all_reduce(change)
+            change = change / torch.distributed.get_world_size()
+        self.change += change.item()
+        if self.change > self.threshold:
+            self.action, self.reusing, self.change = Action.KEYFRAME, False, 0.0
+        self.threshold = None
 
     def _wrap_denoiser(self) -> None:
         compute = self.denoiser.forward

@@ -32,6 +32,8 @@ class Step:
             None extrapolates.
         score_weights: of the last keyframes' scores, newest first, summing to 1; what a jump
             takes, and what is mixed in where the mixing weight is below 1.
+        threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
+            None decides nothing while sampling.
     """
 
     action: Action
@@ -39,6 +41,7 @@ class Step:
     computed: frozenset[int] = frozenset()
     forecast_weights: tuple[tuple[float, ...], ...] | None = None
     score_weights: tuple[float, ...] = (1.0,)
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class Plan:
 
     def __getitem__(self, index: int) -> Step:
         return self.steps[index]
+
+    def replaced(self, index: int, step: Step) -> "Plan":
+        """The plan with another step at `index`."""
+        return Plan((*self.steps[:index], step, *self.steps[index + 1 :]))
 
     def count(self, action: Action) -> int:
         """The number of steps with this action."""

@@ -253,15 +253,19 @@ class Run:
         if self.plan is None:
             raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
         self._tally(self.plan[index])
-        keyframe = self.plan[index].action is Action.KEYFRAME
         for patch in self.patches:
+            keyframe = patch.action is Action.KEYFRAME
+            if keyframe and self.plan[index].action is not Action.KEYFRAME:
+                self.plan = self.plan.replaced(index, Step(Action.KEYFRAME))
             patch.bank.commit(self._coordinates[index], keyframe)
         if index + 1 == num_steps:
             self.latents = result if isinstance(result, Tensor) else result[0]
             self._finish()
             return
+        following = self.policy.revised(self.plan, index + 1)
+        self.plan = self.plan.replaced(index + 1, following)
         for patch in self.patches:
-            patch.prepare(self.plan[index + 1], self._coordinates[index + 1])
+            patch.prepare(following, self._coordinates[index + 1])
         if self._began is not None:
             self._seconds = time.perf_counter() - self._began
 

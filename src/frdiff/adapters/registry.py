@@ -7,6 +7,7 @@ from torch import nn
 
 from frdiff.adapters.target import Target, whole_residual
 from frdiff.policy import Targets
+from frdiff.policy.adaptive import FIRST
 
 __all__ = ["find_targets", "grouped", "known_models", "register"]
 
@@ -66,13 +67,16 @@ def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
 def grouped(targets: Sequence[Target], groups: Sequence[Sequence[str]]) -> list[int]:
     """The number of each target's group: the first with a wildcard that matches its name.
 
+    The wildcard `"<first>"` matches the first target of all, whatever its name.
+
     Raises:
         ValueError: a target that no group names, or a group without a target.
     """
 
     def number_of(name: str) -> int:
         for number, patterns in enumerate(groups):
-            if any(fnmatchcase(name, pattern) for pattern in patterns):
+            first = FIRST in patterns and name == targets[0].name
+            if first or any(fnmatchcase(name, pattern) for pattern in patterns):
                 return number
         raise ValueError(f"target {name} is in no group; add a wildcard that matches it")
 

@@ -8,6 +8,7 @@ References:
     (So, Lee, Park, ECCV 2024, arXiv 2312.03517).
 """
 
+from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import TARGET_SETS, Policy, Targets
 from frdiff.policy.files import load_policy, loads
 from frdiff.policy.keyframes import KeyframePolicy
@@ -17,6 +18,7 @@ from frdiff.policy.uniform import UniformPolicy
 
 __all__ = [
     "TARGET_SETS",
+    "AdaptivePolicy",
     "KeyframePolicy",
     "Origin",
     "Policy",

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from frdiff.plan import Plan
+from frdiff.plan import Plan, Step
 from frdiff.policy.checks import check_int, checked_list, quote
 from frdiff.policy.origin import Origin
 
@@ -65,6 +65,10 @@ class Policy(ABC):
     @abstractmethod
     def plan(self, num_steps: int) -> Plan:
         """The explicit table for a run of `num_steps` steps."""
+
+    def revised(self, plan: Plan, index: int) -> Step:
+        """What step `index` does, now that those before it are done: as planned."""
+        return plan[index]
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import FILE_VERSION, Policy
 from frdiff.policy.checks import quote
 from frdiff.policy.keyframes import KeyframePolicy
@@ -15,7 +16,7 @@ __all__ = ["load_policy", "loads"]
 
 MAX_FILE_BYTES = 4_000_000
 
-KINDS = {cls.kind: cls for cls in (UniformPolicy, KeyframePolicy, TablePolicy)}
+KINDS = {cls.kind: cls for cls in (UniformPolicy, KeyframePolicy, TablePolicy, AdaptivePolicy)}
 
 
 def load_policy(path: str | Path) -> Policy:
