@@ -1,9 +1,11 @@
 """The explicit table: for every step, which groups of targets to compute, and all weights."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from frdiff.clock import noise_coordinates
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import (
@@ -13,7 +15,7 @@ from frdiff.policy.checks import (
     checked_list,
     quote,
 )
-from frdiff.policy.origin import Origin
+from frdiff.policy.origin import Origin, config_hash
 
 __all__ = ["MAX_WEIGHTS", "TablePolicy"]
 
@@ -105,8 +107,59 @@ class TablePolicy(Policy):
         Raises:
             ValueError: `num_steps` is not the step count this policy was made for.
         """
-        self._check_made_for(self.num_steps, num_steps, f"make one for {num_steps}")
+        self._check_made_for(self.num_steps, num_steps, "use policy.resample")
         return Plan(tuple(self._step(index) for index in range(num_steps)))
+
+    def resample(self, scheduler: Any, num_inference_steps: int) -> "TablePolicy":
+        """The same table for a run of another length or scheduler; measure what that loses.
+
+        Keyframes but the first go to the steps nearest in noise level; where two meet they become one. Every
+        other step takes groups and weights of the nearest one that was no keyframe, and
+        extrapolates where those want more features or scores than are there.
+
+        Args:
+            scheduler: of the new run; it is not changed.
+
+        Raises:
+            ValueError: the table has no origin, which knows its noise levels, or it or the
+                scheduler tells none.
+        """
+        if self.origin is None or not self.origin.noise_levels:
+            raise ValueError("this table does not know its noise levels; tune for the new run")
+        own = list(self.origin.noise_levels)
+        scheduler = copy.deepcopy(scheduler)
+        scheduler.set_timesteps(num_inference_steps)
+        new = noise_coordinates(scheduler)
+        keys = {0, *(_nearest(new, own[key]) for key in self.plan(self.num_steps).keyframes[1:])}
+        free = [i for i in range(self.num_steps) if len(self.computed[i]) < len(self.groups)]
+        source = [free[_nearest([own[i] for i in free], level)] if free else 0 for level in new]
+        stored = [sum(key < i for key in keys) for i in range(len(new))]
+        every = tuple(range(len(self.groups)))
+        forecast, scores, mixing = self.forecast_weights, self.score_weights, self.mixing_weights
+
+        def fitting(i: int, row: Any, otherwise: Any) -> Any:
+            """The row if it weighs no more than is stored."""
+            longest = max(len(w) if isinstance(w, Sequence) else len(row) for w in row or ((),))
+            return row if i not in keys and row and longest <= stored[i] else otherwise
+
+        steps = list(enumerate(source))
+        return replace(
+            self,
+            num_steps=len(new),
+            computed=[every if i in keys else self.computed[s] for i, s in steps],
+            mixing_weights=mixing and [1.0 if i in keys else mixing[s] for i, s in steps],
+            score_weights=scores and [fitting(i, scores[s], (1.0,)) for i, s in steps],
+            forecast_weights=forecast and [fitting(i, forecast[s], None) for i, s in steps],
+            origin=replace(
+                self.origin,
+                scheduler=type(scheduler).__name__,
+                scheduler_hash=config_hash(scheduler),
+                num_inference_steps=num_inference_steps,
+                found_by="resample",
+                noise_levels=new,
+                figures={},
+            ),
+        )
 
     def _step(self, index: int) -> Step:
         computed = frozenset(self.computed[index])
@@ -193,3 +246,8 @@ class TablePolicy(Policy):
                     )
             for group in step.computed:
                 stored[group] += 1
+
+
+def _nearest(levels: Sequence[float], wanted: float) -> int:
+    """The first place whose level is nearest."""
+    return min(range(len(levels)), key=lambda place: abs(levels[place] - wanted))
