@@ -113,8 +113,8 @@ class TablePolicy(Policy):
     def resample(self, scheduler: Any, num_inference_steps: int) -> "TablePolicy":
         """The same table for a run of another length or scheduler; measure what that loses.
 
-        Keyframes but the first go to the steps nearest in noise level; where two meet they become one. Every
-        other step takes groups and weights of the nearest one that was no keyframe, and
+        Keyframes but the first go to the steps nearest in noise level; where two meet they become
+        one. Every other step takes groups and weights of the nearest one that was no keyframe, and
         extrapolates where those want more features or scores than are there.
 
         Args:
