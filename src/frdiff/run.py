@@ -151,6 +151,15 @@ class Run:
         )
 
     @property
+    def noise_levels(self) -> list[float]:
+        """The logarithm of the noise level of every step of the run; none if none are told."""
+        try:
+            levels = noise_coordinates(self._clock.scheduler)
+        except ValueError:
+            return []
+        return levels[len(levels) - (len(self.plan) if self.plan else 0) :]
+
+    @property
     def call_costs(self) -> list[tuple[CallCost, int]]:
         """The cost of every kind of denoiser call of the run, and how often it was made.
 

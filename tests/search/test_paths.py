@@ -3,7 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from frdiff.search.paths import shortest_path
+from frdiff.forecast import extrapolation_weights
+from frdiff.search.fit import fit_weights, forecast_error
+from frdiff.search.paths import gap_costs, shortest_path, step_sizes
 
 
 def total(cost, keyframes):
@@ -35,3 +37,34 @@ def test_finds_the_steps_at_which_a_feature_changes():
 def test_counts_that_no_schedule_has():
     with pytest.raises(ValueError, match="8 steps have 1 to 8 keyframes, got 9"):
         shortest_path(np.zeros((8, 8, 9)), 9)
+
+
+def test_gap_costs_are_those_of_fits_one_by_one():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(7, 4)).cumsum(0)
+    gram, sizes = features @ features.T, rng.uniform(0.1, 1, size=7)
+    costs = gap_costs(gram, sizes)
+    for a, b in itertools.combinations(range(7), 2):
+        total = 0.0
+        for i in range(b + 1, 7):
+            assert costs[a, b, i] == pytest.approx(total)
+            places = np.ix_([i, b, a], [i, b, a])
+            weights = fit_weights(gram[places], extrapolation_weights([b, a], i))
+            total += sizes[i] ** 2 * forecast_error(gram[places], weights)
+        assert costs[a, b, 7] == pytest.approx(total)
+    # Behind the first keyframe alone its score is copied.
+    assert costs[0, 0, 3] == pytest.approx(
+        sum(sizes[i] ** 2 * ((features[i] - features[0]) ** 2).sum() for i in (1, 2))
+    )
+
+
+def test_a_step_is_as_large_as_the_noise_that_it_removes():
+    levels = np.log([8.0, 4.0, 4.0, 1.0])
+    assert step_sizes(levels) == pytest.approx([0.5, 0.0, 0.75, 1.0])
+
+
+def test_the_path_finds_where_scores_bend():
+    # Two straight stretches that share a corner: two keyframes on each tell it all.
+    features = np.concatenate([np.arange(6), 5 - 3 * np.arange(1, 7)])[:, None] * [[1.0, 2.0]]
+    path = shortest_path(gap_costs(features @ features.T, np.ones(12)), 4)
+    assert path == (0, 1, 5, 6)

@@ -14,7 +14,7 @@ def recording_of(features):
     """A recording of one target with the given features, (steps, elements)."""
     features = np.asarray(features, dtype=float)
     gram = features @ features.T
-    return Recording({"a": gram}, gram, len(features), Prices({"a": 0.5}))
+    return Recording({"a": gram}, gram, len(features), (), Prices({"a": 0.5}))
 
 
 def test_weights_sum_to_1_and_follow_what_is_linear():
@@ -45,7 +45,8 @@ def test_scores_are_weighed_like_features():
 
 
 def test_nothing_recorded_means_nothing_fitted():
-    recording = Recording({}, None, 4, Prices({"a": 0.5}))
+    recording = Recording({}, None, 4, (), Prices({"a": 0.5}))
+    assert recording.path_costs() is None
     assert recording.weights((0, 1), depth=3) == [None] * 4
     assert recording.score_weights((0, 1), depth=3) == [[1.0]] * 4
 

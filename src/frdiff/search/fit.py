@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["fit_weights", "forecast_error"]
+__all__ = ["RIDGE", "fit_weights", "forecast_error"]
+
+RIDGE = 1e-3
 
 
-def fit_weights(gram: np.ndarray, prior: Sequence[float], ridge: float = 1e-3) -> list[float]:
+def fit_weights(gram: np.ndarray, prior: Sequence[float], ridge: float = RIDGE) -> list[float]:
     """The weights of `m` stored features that come closest to the wanted one; they sum to 1.
 
     Args:

@@ -13,6 +13,7 @@ from frdiff.forecast import extrapolation_weights
 from frdiff.policy import Targets, UniformPolicy
 from frdiff.run import Run
 from frdiff.search.fit import fit_weights
+from frdiff.search.paths import gap_costs, step_sizes
 from frdiff.search.prices import Prices, prices_of
 from frdiff.search.subject import Batch, Subject
 from frdiff.setting import Setting
@@ -20,7 +21,7 @@ from frdiff.setting import Setting
 __all__ = ["Recording", "record"]
 
 ELEMENTS = 4096
-RIDGE = 1e-3
+MOST_STEPS = 300  # of a run for which all gaps are weighed; memory grows with the third power
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,22 @@ class Recording:
             denoiser's calls do not divide evenly into steps.
         score_gram: likewise of the raw scores, all elements; None if it cannot be told.
         steps: of the run.
+        levels: logarithm of the noise level of every step; none if the scheduler tells none.
         prices: of the targets, in that order too.
     """
 
     grams: Mapping[str, np.ndarray]
     score_gram: np.ndarray | None
     steps: int
+    levels: Sequence[float]
     prices: Prices
+
+    def path_costs(self) -> np.ndarray | None:
+        """What gaps between keyframes cost, for `shortest_path`; None if that cannot be told."""
+        if self.score_gram is None or self.steps > MOST_STEPS:
+            return None
+        sizes = step_sizes(self.levels) if len(self.levels) else np.ones(self.steps)
+        return gap_costs(self.score_gram, sizes)
 
     def score_weights(self, keyframes: Sequence[int], depth: int) -> list[list[float]]:
         """Fitted weights of the last keyframes' scores, per step; [1.0] where nothing is to fit.
@@ -81,7 +91,7 @@ def _fitted(gram: np.ndarray, step: int, stored: list[int]) -> list[float]:
     """Weights near those of linear extrapolation from the two steps stored last."""
     prior = extrapolation_weights(stored[:2], step) + [0.0] * (len(stored) - 2)
     places = np.ix_([step, *stored], [step, *stored])
-    return fit_weights(gram[places], prior, RIDGE)
+    return fit_weights(gram[places], prior)
 
 
 def record(
@@ -101,10 +111,10 @@ def record(
             handles.append(
                 target.source.register_forward_hook(_keeper(target, rows), with_kwargs=True)
             )
-    ended: list[tuple[int, Prices]] = []
+    ended: list[tuple[int, Prices, list[float]]] = []
 
     def on_run(run: Run) -> None:
-        ended.append((run.stats.steps, prices_of(run, overhead)))
+        ended.append((run.stats.steps, prices_of(run, overhead), run.noise_levels))
 
     try:
         full = Setting(setting.steps, UniformPolicy(1, targets=targets), setting.scheduler)
@@ -112,12 +122,12 @@ def record(
     finally:
         for handle in handles:
             handle.remove()
-    ((steps, prices),) = ended
+    ((steps, prices, levels),) = ended
     even = all(len(found) % steps == 0 for found in rows.values())
     grams = {name: _gram(found, steps) for name, found in rows.items()} if even else {}
     score_gram = _gram(scores, steps) if even and len(scores) % steps == 0 else None
     ordered = {name: prices.saved[name] for name in rows}
-    return Recording(grams, score_gram, steps, replace(prices, saved=ordered))
+    return Recording(grams, score_gram, steps, levels, replace(prices, saved=ordered))
 
 
 def _keeper(target: Target, rows: dict[str, list[np.ndarray]]) -> Any:

@@ -8,7 +8,7 @@ __all__ = ["POWERS", "Shape", "affordable", "ladder", "neighbours", "spaced"]
 
 T = TypeVar("T")
 
-POWERS = (1.0, 1.15, 1.3, 1.6, 2.0, 2.5)
+POWERS = (None, 1.0, 1.15, 1.3, 1.6, 2.0, 2.5)
 RUNGS = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
 
 
@@ -19,6 +19,7 @@ class Shape:
     Attributes:
         steps: `num_inference_steps`.
         power: how keyframes crowd towards the end: 1 spaces them evenly; the greater, the more.
+            None puts them where a full run says that errors are least.
         tail: how many of the targets that run last every step computes.
         depth: stored features or scores that a step weighs.
         jumps: whether steps between keyframes make their score of earlier ones, without a network
@@ -26,7 +27,7 @@ class Shape:
     """
 
     steps: int
-    power: float = 1.0
+    power: float | None = None
     tail: int = 0
     depth: int = 3
     jumps: bool = False

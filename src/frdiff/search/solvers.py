@@ -36,13 +36,13 @@ def solvers_of(subject: Subject, allow_scheduler: bool) -> list[str | None]:
 def converged(subject: Subject, num_steps: int) -> Setting:
     """The setting whose samples all others are measured against.
 
-    DPM-Solver++ with 100 steps, or twice `num_steps`, where it draws the same; the own scheduler
-    with four times as many steps where it is not known to add noise; else the full run itself, as
-    for hand-written loops.
+    DPM-Solver++ with 100 steps, or four times `num_steps`, where it draws the same; the own
+    scheduler with four times as many steps where it is not known to add noise; else the full run
+    itself, as for hand-written loops.
     """
     steps, solver = num_steps, None
     if _replaceable(subject):
-        steps, solver = max(CONVERGED_STEPS, 2 * num_steps), "dpm++"
+        steps, solver = max(CONVERGED_STEPS, 4 * num_steps), "dpm++"
     elif isinstance(subject, PipelineSubject) and _name(subject.scheduler) is None:
         steps = 4 * num_steps
     return Setting(steps, in_full(run_length(subject, solver, steps)), solver)

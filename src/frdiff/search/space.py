@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from frdiff.policy import TablePolicy, Targets
+from frdiff.search.paths import shortest_path
 from frdiff.search.prices import Prices
 from frdiff.search.record import Recording
-from frdiff.search.shapes import Shape
+from frdiff.search.shapes import Shape, spaced
 from frdiff.setting import Setting
 
 __all__ = ["Space", "in_full"]
@@ -49,12 +52,23 @@ class Space:
     tails: Sequence[int] = (0, 1, 2, 3, 4, 6)
     kinds: Sequence[bool] = (False, True)
     recordings: dict[tuple[str | None, int], Recording] = field(default_factory=dict)
+    _costs: dict[tuple[str | None, int], np.ndarray | None] = field(default_factory=dict)
 
     def recording(self, solver: str | None, steps: int) -> Recording:
         """The recording of a full run, made once."""
         if (solver, steps) not in self.recordings:
             self.recordings[solver, steps] = self.recorder(solver, steps)
         return self.recordings[solver, steps]
+
+    def keyframes(self, solver: str | None, shape: Shape, count: int) -> tuple[int, ...]:
+        """Where a shape puts so many keyframes."""
+        recording = self.recording(solver, shape.steps)
+        if shape.power is not None:
+            return spaced(recording.steps, count, shape.power)
+        if (solver, shape.steps) not in self._costs:
+            self._costs[solver, shape.steps] = recording.path_costs()
+        costs = self._costs[solver, shape.steps]
+        return spaced(recording.steps, count) if costs is None else shortest_path(costs, count)
 
     def setting(self, solver: str | None, shape: Shape, keyframes: Sequence[int]) -> Setting:
         """The setting of a shape with keyframes of its own."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from frdiff.policy import TablePolicy
 from frdiff.search.climb import climb
 from frdiff.search.measure import Measure, middle
-from frdiff.search.shapes import Shape, affordable, ladder, neighbours, spaced
+from frdiff.search.shapes import Shape, affordable, ladder, neighbours
 from frdiff.search.space import Space
 from frdiff.setting import Setting
 
@@ -19,8 +19,8 @@ __all__ = ["Candidate", "OnFound", "fewer_steps", "search_within"]
 
 
 # Times as many steps as the full run has, at most.
-MOST = 4
-COARSE_POWERS = (1.0, 1.3)
+MOST = 2
+COARSE_POWERS = (None, 1.0)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _descend(
         count = affordable(budget, length, space.between(shape))
         if not 1 < count < length:
             return None
-        return space.setting(solver, shape, spaced(length, count, shape.power))
+        return space.setting(solver, shape, space.keyframes(solver, shape, count))
 
     steps = space.counts(solver, ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
