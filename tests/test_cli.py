@@ -180,6 +180,23 @@ def test_tune_json_names_file_and_figures(folder, tmp_path):
     assert all(row["held_out_db"] >= row["fewer_steps_held_out_db"] for row in rows)
 
 
+def test_tune_logs_to_tensorboard(folder, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = tmp_path / "log"
+    chosen = ["--speedup", 2, "--tensorboard", log, "--output", tmp_path / "policy.json"]
+    result = run("tune", folder, "1", "2", *TUNE, *chosen)
+    assert result.exit_code == 0, result.output
+    events = EventAccumulator(str(log)).Reload()
+    (rival,) = events.Scalars("quality/fewer steps")
+    policy = frdiff.load_policy(tmp_path / "policy.json")
+    assert events.Scalars("cost/fewer steps")[0].value == pytest.approx(
+        policy.origin.figures["fewer_steps_cost"], rel=1e-4
+    )
+    assert rival.value > 0
+    assert len(events.Scalars("quality/shape")) >= 1
+
+
 def test_tune_says_what_is_missing(folder, tmp_path):
     result = run("tune", folder, "1", *TUNE, "--output", tmp_path / "policy.json")
     assert result.exit_code == 1

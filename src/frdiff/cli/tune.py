@@ -151,7 +151,9 @@ def _tensorboard(folder: Path | None) -> Callable[[Candidate, int], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        raise ValueError("--tensorboard needs tensorboard: pip install tensorboard") from error
+        raise ValueError(
+            "--tensorboard needs tensorboard: pip install 'frdiff[tensorboard]'"
+        ) from error
     writer = SummaryWriter(folder)
 
     def write(candidate: Candidate, done: int) -> None:
