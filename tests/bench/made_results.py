@@ -66,5 +66,7 @@ def distribution(family, setting, point, frechet):
         recall=1.0,
         frechet_full=frechet,
         kernel_full=0.0,
+        precision_full=1.0,
+        recall_full=1.0,
         accuracy=None,
     )

@@ -18,6 +18,7 @@ def features(count=1500, shift=0.0, scale=1.0, seed=0, width=4):
 def test_equal_sets_are_at_distance_zero():
     x = features()
     assert frechet_distance(x, x) == pytest.approx(0.0, abs=1e-5)
+    assert kernel_distance(x, x) == pytest.approx(0.0, abs=1e-9)
     assert precision_recall(x[:200], x[:200]) == (1.0, 1.0)
 
 
@@ -27,9 +28,21 @@ def test_sets_of_one_distribution_have_about_no_kernel_distance():
     assert kernel_distance(features(seed=1), features(shift=1.0, seed=2)) > 10 * abs(near)
 
 
+def test_the_kernel_distance_of_two_points_by_hand():
+    # Kernel (x y / D + 1)^3 with D = 1: 8 at (1, 1), 27 at (2, 1), 125 at (2, 2).
+    assert kernel_distance(np.array([[1.0]]), np.array([[2.0]])) == pytest.approx(8 + 125 - 2 * 27)
+
+
+def test_a_copy_of_every_training_picture_for_every_prompt_is_at_distance_zero():
+    # One picture per class, drawn eight times each: the unbiased estimate is far below 0 here.
+    training = 10 * np.eye(20)
+    assert kernel_distance(training, np.repeat(training, 8, axis=0)) == pytest.approx(0, abs=1e-9)
+
+
 def test_distances_are_symmetric():
     x, y = features(), features(shift=0.5, seed=1)
     assert frechet_distance(x, y) == pytest.approx(frechet_distance(y, x), rel=1e-6)
+    assert kernel_distance(x, y) == pytest.approx(kernel_distance(y, x), rel=1e-9)
     assert precision_recall(x[:200], y[:200]) == precision_recall(y[:200], x[:200])[::-1]
 
 

@@ -94,6 +94,7 @@ def measure_distribution(
     drawn, full = seen["own"], seen_full["own"]
     training = embedder.training_features
     precision, recall = precision_recall(training, drawn)
+    precision_full, recall_full = precision_recall(full, drawn)
     captions = list(bench.setup.prompts)
     known = set(captions) <= set(embedder.network.config.classes)
     write_result(
@@ -108,6 +109,8 @@ def measure_distribution(
             recall=recall,
             frechet_full=frechet_distance(full, drawn),
             kernel_full=kernel_distance(full, drawn),
+            precision_full=precision_full,
+            recall_full=recall_full,
             accuracy=embedder.accuracy(drawn, captions) if known else None,
             **({} if inception is None else _frechet_inception(inception, seen_full, seen)),
         ),

@@ -177,7 +177,8 @@ class Distribution(Record):
         point: the operating point: "full", "full, seeds B" or a speed-up such as "2x".
         samples: pictures drawn.
         frechet_training, kernel_training, precision, recall: against the training pictures.
-        frechet_full, kernel_full: against the full run with other seeds.
+        frechet_full, kernel_full, precision_full, recall_full: against the full run with other
+            seeds.
         accuracy: share of pictures that show what was asked for; None without prompts.
         inception: name of a network that others use too; None if it was not asked for.
         frechet_inception: against the full run with other seeds, through that network.
@@ -192,6 +193,8 @@ class Distribution(Record):
     recall: Share
     frechet_full: float
     kernel_full: float
+    precision_full: Share
+    recall_full: Share
     accuracy: Share | None
     inception: Text | None = None
     frechet_inception: float | None = None
