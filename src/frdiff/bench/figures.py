@@ -91,6 +91,10 @@ def distribution_figure(pairs: Sequence[tuple[Distribution, float]]) -> Figure:
         spread = [distance(row) for row, _ in pairs if row.point.startswith("full")]
         if spread:
             axes.axhspan(0, max(spread), color="0.9", label="full run, other seeds")
+        least = min(max(distance(row), 1e-4) for row, _ in pairs)
+        most = max(distance(row) for row, _ in pairs)
+        # Over decades: one method that fails must not hide the others.
+        axes.set(yscale="log", ylim=(least / 2, max(2 * most, 2e-4)))
         for group in GROUPS:
             own = [
                 (speedup, distance(row))
