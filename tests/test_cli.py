@@ -157,7 +157,7 @@ def test_tune_writes_a_policy_that_generate_and_inspect_take(folder, tmp_path):
     assert result.exit_code == 0, result.output
     policy = frdiff.load_policy(file)
     assert f"run {policy.origin.num_inference_steps} steps" in result.output
-    assert "found by" in result.output
+    assert "found by" in result.output and "held" in result.output
     assert file.with_suffix(".journal").is_file()
     result = run("generate", folder, "1", "--policy", file, "--output", tmp_path)
     assert result.exit_code == 0, result.output

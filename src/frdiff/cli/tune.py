@@ -194,29 +194,34 @@ def _figures(policy: TablePolicy) -> dict[str, Any]:
 
 def _table(paths: dict[Path, TablePolicy]) -> Table:
     title = "dB to the converged solution; costs in full steps"
-    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    names = ("", "steps", "cost", "speed-up", "searched\non, dB", "held\nout, dB")
-    for name in (*names, "fewer steps,\nheld out, dB", "found by"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    table = Table("", title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in (
+        "steps",
+        "cost",
+        "speed-up",
+        "searched\non",
+        "held\nout",
+        "fewer steps,\nheld out",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
     for path, policy in paths.items():
         figures = _figures(policy)
         fewer = figures.get("fewer_steps_held_out_db")
         table.add_row(
-            escape(path.name),
+            escape(path.stem),
             str(figures["num_inference_steps"]),
             f"{figures['cost']:.1f}",
             f"{figures['speedup']:.2f}x",
             f"{figures['calibration_db']:.1f}",
             f"{figures['held_out_db']:.1f}",
             "-" if fewer is None else f"{fewer:.1f}",
-            figures["found_by"],
         )
     return table
 
 
 def _advice(policy: TablePolicy) -> str:
     figures = _figures(policy)
-    said = f"run {figures['num_inference_steps']} steps"
+    said = f"found by {figures['found_by']}; run {figures['num_inference_steps']} steps"
     if figures["solver"] is not None:
         said += f" with the scheduler {figures['solver']}"
     return said
