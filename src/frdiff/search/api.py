@@ -82,7 +82,7 @@ def tune(
     latents: bool = False,
     quantile: float = 0.5,
     samples: int = 16,
-    evaluations: int = 36,
+    evaluations: int = 32,
     seed: int = 0,
     workers: int = 1,
     journal: str | Path | None = None,
