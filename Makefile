@@ -43,7 +43,7 @@ bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes w
 tune: $(READY)  ## Tune the policies that ship with the latent models (about 30 minutes).
 	for model in emoji-dit emoji; do for full in "ddim 50" "dpm++ 25"; do for speedup in 2 3; do \
 		set -- $$full; $(BIN)/frdiff tune $$model --scheduler $$1 --steps $$2 --speedup $$speedup \
-			--allow-scheduler --samples 16 \
+			--allow-scheduler --journal outputs/tune/$$model-$$1-$$2-$$speedup.journal \
 			--output src/frdiff/models/$$model/policies/$$1-$$2-speedup-$$speedup.json || exit 1; \
 	done; done; done
 

@@ -78,6 +78,9 @@ def tune(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The policy file; with --pareto a folder.")
     ] = Path("policy.json"),
+    journal: Annotated[
+        Path | None, typer.Option(help="What was measured; default: beside the policy file.")
+    ] = None,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard's log of the search.")
     ] = None,
@@ -86,15 +89,14 @@ def tune(
 ) -> None:
     """Find the policy that keeps most quality at a given cost, and write it to a file.
 
-    What is measured is kept in a journal beside the file: a search that was killed goes on from
-    there when it is begun again, and ends with the same policy.
+    What is measured is kept in a journal: a search that was killed goes on from there when it is
+    begun again, and ends with the same policy.
     """
     shipped = model in shipped_models()
     pool = list(prompts or ()) or (shipped_captions(model) if shipped else None)
     pipe = open_model(model, device)
     if scheduler is not None:
         set_scheduler(pipe, scheduler.value)
-    journal = output.with_suffix(".journal")
     log = _tensorboard(tensorboard)
     with progress() as bar:
         task = bar.add_task("measuring the full run", total=None)
@@ -128,7 +130,7 @@ def tune(
             latents=latents,
             seed=seed,
             workers=workers,
-            journal=journal,
+            journal=output.with_suffix(".journal") if journal is None else journal,
             on_event=show,
         )
     paths = _written(found, output)
