@@ -272,7 +272,8 @@ class Run:
             self._finish()
             return
         following = self.policy.revised(self.plan, index + 1)
-        self.plan = self.plan.replaced(index + 1, following)
+        if following is not self.plan[index + 1]:
+            self.plan = self.plan.replaced(index + 1, following)
         for patch in self.patches:
             patch.prepare(following, self._coordinates[index + 1])
         if self._began is not None:

@@ -29,11 +29,8 @@ class Stairs(torch.nn.Module):
         return (0.5 * x + self.inner(level.expand_as(x)),)
 
 
-@pytest.fixture
-def stairs():
-    scheduler = ddim()
-    scheduler.set_timesteps(STEPS)
-    net = Stairs(scheduler.timesteps.clone())
+def looping(net, scheduler):
+    """A loop of `STEPS` steps over two samples."""
 
     def loop(generator):
         x = torch.randn(2, 4, generator=generator)
@@ -43,6 +40,15 @@ def stairs():
         return x
 
     return LoopSubject(loop, net, scheduler)
+
+
+@pytest.fixture
+def stairs():
+    scheduler = ddim()
+    scheduler.set_timesteps(STEPS)
+    net = Stairs(scheduler.timesteps.clone())
+
+    return looping(net, scheduler)
 
 
 BATCHES = [Batch(seed, ("",)) for seed in range(4)]
@@ -93,15 +99,8 @@ def test_gradients_are_those_of_plain_autograd(stairs):
     logits.requires_grad_()
     scheduler = stairs.scheduler
 
-    def loop(generator):
-        x = torch.randn(2, 4, generator=generator)
-        scheduler.set_timesteps(STEPS)
-        for t in scheduler.timesteps:
-            x = scheduler.step(net(x, t)[0], t, x).prev_sample
-        return x
-
     gradients = []
-    subject = LoopSubject(loop, net, scheduler)
+    subject = looping(net, scheduler)
     with _gated(net, scheduler, ["inner"]) as gated:
         latents = gated.latents(subject, STEPS, Batch(7, ("",)), open_gates(logits))
         (latents**2).sum().backward()

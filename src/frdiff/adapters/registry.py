@@ -7,7 +7,7 @@ from torch import nn
 
 from frdiff.adapters.target import Target, whole_residual
 from frdiff.policy import Targets
-from frdiff.policy.adaptive import FIRST
+from frdiff.policy.base import FIRST
 
 __all__ = ["find_targets", "grouped", "known_models", "register"]
 

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from frdiff.plan import Action, Plan, Step
-from frdiff.policy.base import MAX_STEPS, Policy, Targets
+from frdiff.policy.base import FIRST, MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import check_float, check_int
 
-__all__ = ["FIRST", "AdaptivePolicy"]
+__all__ = ["AdaptivePolicy"]
 
-FIRST = "<first>"
 PROBE = 0
 
 

@@ -11,9 +11,10 @@ from frdiff.plan import Plan, Step
 from frdiff.policy.checks import check_int, checked_list, quote
 from frdiff.policy.origin import Origin
 
-__all__ = ["FILE_VERSION", "MAX_FORECAST", "MAX_STEPS", "TARGET_SETS", "Policy", "Targets"]
+__all__ = ["FILE_VERSION", "FIRST", "MAX_FORECAST", "MAX_STEPS", "TARGET_SETS", "Policy", "Targets"]
 
 FILE_VERSION = 1
+FIRST = "<first>"  # in groups: the first target, whatever its name
 MAX_FORECAST = 2
 MAX_STEPS = 10_000
 TARGET_SETS = ("paper", "residual", "all")

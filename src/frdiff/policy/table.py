@@ -137,10 +137,8 @@ class TablePolicy(Policy):
         every = tuple(range(len(self.groups)))
         forecast, scores, mixing = self.forecast_weights, self.score_weights, self.mixing_weights
 
-        def fitting(i: int, row: Any, otherwise: Any) -> Any:
-            """The row if it weighs no more than is stored."""
-            longest = max(len(w) if isinstance(w, Sequence) else len(row) for w in row or ((),))
-            return row if i not in keys and row and longest <= stored[i] else otherwise
+        def fits(i: int, weights: Sequence[Sequence[float]]) -> bool:
+            return i not in keys and max(map(len, weights)) <= stored[i]
 
         steps = list(enumerate(source))
         return replace(
@@ -148,8 +146,10 @@ class TablePolicy(Policy):
             num_steps=len(new),
             computed=[every if i in keys else self.computed[s] for i, s in steps],
             mixing_weights=mixing and [1.0 if i in keys else mixing[s] for i, s in steps],
-            score_weights=scores and [fitting(i, scores[s], (1.0,)) for i, s in steps],
-            forecast_weights=forecast and [fitting(i, forecast[s], None) for i, s in steps],
+            score_weights=scores
+            and [scores[s] if fits(i, [scores[s]]) else (1.0,) for i, s in steps],
+            forecast_weights=forecast
+            and [row if (row := forecast[s]) and fits(i, row) else None for i, s in steps],
             origin=replace(
                 self.origin,
                 scheduler=type(scheduler).__name__,

@@ -219,6 +219,7 @@ def _space(
         depths=(2, 3) if "weights" in vary else (0,),
         tails=TAILS if "targets" in vary else TAILS[:1],
         kinds=[jumps for jumps, name in ((False, "reuse"), (True, "jumps")) if name in vary],
+        recordings={(None, num_steps): full},
     )
     return full.steps, space
 

@@ -57,7 +57,8 @@ class Measure:
 
     def __call__(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
         """The decibels of every sample, for each setting."""
-        questions = {f"{self.name} {_digest(setting)}": setting for setting in settings}
+        names = [f"{self.name} {_digest(setting)}" for setting in settings]
+        questions = dict(zip(names, settings, strict=True))
         self.asked |= questions
         new = [question for question in questions if question not in self.journal]
         jobs = [(questions[question], batch) for question in new for batch in self.batches]
@@ -67,7 +68,7 @@ class Measure:
             for truth in self.true_samples:
                 found += decibels(truth, next(drawn), self.peak)
             self.journal[question] = found
-        return [self._answer(f"{self.name} {_digest(setting)}") for setting in settings]
+        return [self._answer(name) for name in names]
 
     def _answer(self, question: str) -> tuple[float, ...]:
         values = checked_list("an answer in the journal", self.journal[question])

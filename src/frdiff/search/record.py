@@ -59,7 +59,7 @@ class Recording:
         """
         rows = []
         for step in range(self.steps):
-            stored = [key for key in reversed(keyframes) if key < step][:depth]
+            stored = _last(keyframes, step, depth)
             if step in keyframes or len(stored) < 2 or self.score_gram is None:
                 rows.append([1.0])
             else:
@@ -75,9 +75,7 @@ class Recording:
             depth: features weighed at most.
         """
         return [
-            self._weights_at(step, [key for key in reversed(keyframes) if key < step][:depth])
-            if step not in keyframes
-            else None
+            None if step in keyframes else self._weights_at(step, _last(keyframes, step, depth))
             for step in range(self.steps)
         ]
 
@@ -85,6 +83,11 @@ class Recording:
         if len(stored) < 2 or not self.grams:
             return None
         return [_fitted(gram, step, stored) for gram in self.grams.values()]
+
+
+def _last(keyframes: Sequence[int], step: int, depth: int) -> list[int]:
+    """The keyframes before a step that are still stored, newest first."""
+    return [key for key in reversed(keyframes) if key < step][:depth]
 
 
 def _fitted(gram: np.ndarray, step: int, stored: list[int]) -> list[float]:

@@ -12,12 +12,19 @@ from frdiff.search.record import Recording
 from frdiff.search.shapes import Shape, spaced
 from frdiff.setting import Setting
 
-__all__ = ["Space", "in_full"]
+__all__ = ["Space", "in_full", "table_of"]
 
 
 def in_full(num_steps: int, targets: Targets = "all") -> TablePolicy:
     """The policy that computes everything at every step: the untouched pipeline, seen by a run."""
     return TablePolicy(num_steps, [(0,)] * num_steps, targets=targets)
+
+
+def table_of(setting: Setting) -> TablePolicy:
+    """The policy of a setting that a search made."""
+    if not isinstance(setting.policy, TablePolicy):
+        raise TypeError(f"a setting of a search has a table, got {setting.policy!r}")
+    return setting.policy
 
 
 @dataclass
@@ -135,6 +142,5 @@ class Space:
 
     def cost(self, setting: Setting) -> float:
         """The cost of a run, in full steps."""
-        if not isinstance(setting.policy, TablePolicy):
-            raise TypeError(f"a setting of a search has a table, got {setting.policy!r}")
-        return self.prices.cost(setting.policy, setting.policy.num_steps)
+        table = table_of(setting)
+        return self.prices.cost(table, table.num_steps)

@@ -11,7 +11,7 @@ from frdiff.policy import Origin, TablePolicy, config_hash
 from frdiff.search.measure import Measure, middle, standard_error
 from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import scheduler_of
-from frdiff.search.space import Space
+from frdiff.search.space import Space, table_of
 from frdiff.search.subject import PipelineSubject, Subject
 from frdiff.search.within import Candidate, OnFound, fewer_steps, search_within
 
@@ -129,9 +129,7 @@ class Tuner:
         if candidates[0].found_by == "fewer steps":
             figures["fewer_steps_cost"] = candidates[0].cost
             figures["fewer_steps_held_out_db"] = qualities[0]
-        policy = best.setting.policy
-        if not isinstance(policy, TablePolicy):
-            raise TypeError(f"a setting of a search has a table, got {policy!r}")
+        policy = table_of(best.setting)
         rounded = {name: round(figure, 4) for name, figure in figures.items()}
         origin = self._origin(best, rounded)
         return Tuned(replace(policy, origin=origin), tuple(candidates), tuple(held_out), chosen)

@@ -8,11 +8,10 @@ nothing worse than that is chosen.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from frdiff.policy import TablePolicy
 from frdiff.search.climb import climb
 from frdiff.search.measure import Measure, middle
 from frdiff.search.shapes import Shape, affordable, ladder, neighbours
-from frdiff.search.space import Space
+from frdiff.search.space import Space, table_of
 from frdiff.setting import Setting
 
 __all__ = ["Candidate", "OnFound", "fewer_steps", "search_within"]
@@ -170,9 +169,7 @@ def _climbed(
     generation: int,
 ) -> Candidate:
     """The best after moving single keyframes."""
-    policy = start.setting.policy
-    if not isinstance(policy, TablePolicy):
-        raise TypeError(f"a setting of a search has a table, got {policy!r}")
+    policy = table_of(start.setting)
 
     def setting(keyframes: tuple[int, ...]) -> Setting:
         return search.space.setting(solver, shape, keyframes)
