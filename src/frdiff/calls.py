@@ -1,10 +1,10 @@
-"""Calls of modules: the input that is meant, and the score in what a denoiser returns."""
+"""Calls of modules and schedulers: the input that is meant, and the tensor that comes back."""
 
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["first_input", "pack", "score_of"]
+__all__ = ["first_input", "pack", "tensor_of"]
 
 
 def first_input(args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -12,8 +12,8 @@ def first_input(args: tuple, kwargs: dict[str, Any]) -> Any:
     return args[0] if args else next(iter(kwargs.values()))
 
 
-def score_of(result: Any) -> Tensor:
-    """The score in what a denoiser returns: a tensor, a tuple or an output."""
+def tensor_of(result: Any) -> Tensor:
+    """The score or sample in what is returned: a tensor, or the first of a tuple or an output."""
     return result if isinstance(result, Tensor) else result[0]
 
 

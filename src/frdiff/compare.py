@@ -16,19 +16,30 @@ from torchmetrics.functional.image import (
 )
 
 from frdiff.policy import Policy
-from frdiff.run import Stats, apply
-from frdiff.sampling import sample
+from frdiff.run import Stats
+from frdiff.sampling import CONVERGED, interchangeable, sample
+from frdiff.setting import Setting
 
 __all__ = ["Contender", "Outcome", "compare", "draw_grid", "psnr", "ssim"]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way of drawing: a step count, and a policy or None for the untouched pipeline."""
+    """One way of drawing.
+
+    Attributes:
+        steps, policy, scheduler: see `Setting`.
+    """
 
     name: str
     steps: int
     policy: Policy | None = None
+    scheduler: str | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """Apart from the name."""
+        return Setting(self.steps, self.policy, self.scheduler)
 
 
 @dataclass(frozen=True)
@@ -95,8 +106,9 @@ def compare(
         contenders: the first without a policy.
         repeats: rounds, at least 1; figures of time are medians over them.
         converged: steps of the untouched pipeline that count as converged, to measure against
-            that solution too. The first contender has an error of its own, and one with fewer
-            steps errs in the same direction, so likeness to the first alone flatters it.
+            that solution too; with the scheduler that comes closest, where it draws the same. The
+            first contender has an error of its own, and one with fewer steps errs in the same
+            direction, so likeness to the first alone flatters it.
         on_call: called after each timed pipeline call; there are `repeats * len(contenders)`.
     """
     if not contenders or contenders[0].policy is not None:
@@ -105,20 +117,21 @@ def compare(
         raise ValueError(f"repeats must be at least 1, got {repeats}")
     truth = None
     if converged is not None:
-        truth = sample(pipe, prompts, steps=converged, seed=seed, guidance=guidance)
+        solver = CONVERGED if interchangeable(pipe.scheduler) else None
+        truth = _draw(pipe, Contender("", converged, None, solver), prompts, seed, guidance)[0]
     seconds: list[list[float]] = [[] for _ in contenders]
     images: list[np.ndarray] = []
     stats: list[Stats | None] = []
     evaluations: list[int] = []
     for repeat in range(repeats):
         for contender, times in zip(contenders, seconds, strict=True):
-            drawn, took, figures = _draw(pipe, contender, prompts, seed, guidance)
+            drawn, took, figures, calls = _draw(pipe, contender, prompts, seed, guidance)
             times.append(took)
             on_call()
             if repeat == 0:
                 images.append(drawn)
                 stats.append(figures)
-                evaluations.append(figures.steps if figures else len(pipe.scheduler.timesteps))
+                evaluations.append(calls)
 
     def macs_ratio(figures: Stats | None, calls: int) -> float | None:
         own = figures.macs_ratio if figures else 1.0
@@ -149,17 +162,15 @@ def _draw(
     prompts: Sequence[str],
     seed: int,
     guidance: float | None,
-) -> tuple[np.ndarray, float, Stats | None]:
-    def timed() -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float, Stats | None, int]:
+    """Pictures, seconds, what a policy did, and steps of the run."""
+    with contender.setting.attached(pipe) as run:
         began = time.perf_counter()
         images = sample(pipe, prompts, steps=contender.steps, seed=seed, guidance=guidance)
-        return images, time.perf_counter() - began
-
-    if contender.policy is None:
-        return *timed(), None
-    with apply(pipe, contender.policy) as run:
-        images, seconds = timed()
-        return images, seconds, run.stats
+        seconds = time.perf_counter() - began
+        if run is None:
+            return images, seconds, None, len(pipe.scheduler.timesteps)
+        return images, seconds, run.stats, run.stats.steps
 
 
 def psnr(reference: np.ndarray, images: np.ndarray) -> list[float]:

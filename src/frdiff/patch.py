@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
 from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
-from frdiff.calls import first_input, pack, score_of
+from frdiff.calls import first_input, pack, tensor_of
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
 
@@ -272,12 +272,12 @@ class DenoiserPatch:
             if self.reusing:
                 if earlier is None:
                     return result
-                score = torch.lerp(earlier, score_of(result), self.mixing_weight)
+                score = torch.lerp(earlier, tensor_of(result), self.mixing_weight)
                 return pack(type(result), score)
             context.stored = True
             context.sample = sample
             if self.score_depth:
-                context.scores.slots[0].fresh = score_of(result).clone()
+                context.scores.slots[0].fresh = tensor_of(result).clone()
                 context.container = type(result)
             return result
 

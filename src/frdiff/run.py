@@ -12,6 +12,7 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
+from frdiff.calls import tensor_of
 from frdiff.clock import Clock, noise_coordinates
 from frdiff.cost import CallCost, Example, call_cost
 from frdiff.denoisers import find_denoisers, unwrap
@@ -268,7 +269,7 @@ class Run:
                 self.plan = self.plan.replaced(index, Step(Action.KEYFRAME))
             patch.bank.commit(self._coordinates[index], keyframe)
         if index + 1 == num_steps:
-            self.latents = result if isinstance(result, Tensor) else result[0]
+            self.latents = tensor_of(result)
             self._finish()
             return
         following = self.policy.revised(self.plan, index + 1)

@@ -18,7 +18,14 @@ from diffusers import (
 )
 from diffusers.utils.torch_utils import randn_tensor
 
-__all__ = ["SCHEDULERS", "sample", "set_scheduler"]
+__all__ = [
+    "CONVERGED",
+    "SCHEDULERS",
+    "interchangeable",
+    "sample",
+    "scheduler_name",
+    "set_scheduler",
+]
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -28,10 +35,39 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "euler-a": ("EulerAncestralDiscreteScheduler", {}),
     "heun": ("HeunDiscreteScheduler", {}),
     "lms": ("LMSDiscreteScheduler", {}),
-    "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "dpm++": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": False},
+    ),
     "dpm++sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     "unipc": ("UniPCMultistepScheduler", {}),
+    "dpm++karras": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
+    ),
 }
+
+# They solve the same equation: with enough steps all of them reach the same picture.
+DETERMINISTIC = ("ddim", "pndm", "euler", "heun", "lms", "dpm++", "dpm++karras", "unipc")
+# What comes closest to that picture, given 100 steps: 70 dB and more on the shipped models. Steps
+# even in time end with a large one that leaves 40 to 50 dB, the same whatever the solver.
+CONVERGED = "dpm++karras"
+
+
+def scheduler_name(scheduler: SchedulerMixin) -> str | None:
+    """The short name of a scheduler; None for one that is not in `SCHEDULERS`."""
+    for name, (class_name, options) in SCHEDULERS.items():
+        if type(scheduler).__name__ == class_name and all(
+            scheduler.config.get(key) == value for key, value in options.items()
+        ):
+            return name
+    return None
+
+
+def interchangeable(scheduler: SchedulerMixin) -> bool:
+    """Whether the deterministic schedulers of `SCHEDULERS` draw the same, given enough steps."""
+    flows = scheduler.config.get("use_flow_sigmas")
+    return scheduler_name(scheduler) in DETERMINISTIC and not flows
 
 
 def set_scheduler(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:

@@ -12,6 +12,7 @@ CONDITIONS = Conditions(
     guidance=None,
     full_steps=25,
     converged_steps=100,
+    converged_scheduler="dpm++karras",
     weights_hash="0",
     device="cpu",
     dtype="float32",

@@ -45,11 +45,11 @@ def test_ladder_rises_to_its_limit():
     assert ladder(1, 50)[0] == 2
 
 
-def test_neighbours_differ_in_one_number_by_one_place():
-    reuse = Shape(20, POWERS[0], tail=1, depth=2)
-    near = [replace(reuse, steps=10), replace(reuse, steps=30), replace(reuse, power=POWERS[1])]
-    near += [replace(reuse, depth=3)]
-    choices = [10, 20, 30], [0, 1], [2, 3]
+def test_neighbours_differ_in_one_number_by_one_place_or_in_the_solver():
+    reuse = Shape(20, tail=1, depth=2)
+    near = [replace(reuse, steps=10), replace(reuse, steps=30), replace(reuse, solver="unipc")]
+    near += [replace(reuse, power=POWERS[1]), replace(reuse, depth=3)]
+    choices = [10, 20, 30], [None, "unipc"], [0, 1], [2, 3]
     assert list(neighbours(reuse, *choices)) == [*near, replace(reuse, tail=0)]
     # Jumps compute no target.
     jumps = replace(reuse, jumps=True)

@@ -9,6 +9,7 @@ from diffusers import (
 )
 
 from conftest import ddim, loop, make_pipe, make_unet
+from frdiff.sampling import set_scheduler
 from frdiff.search.solvers import converged, run_length, scheduler_of, solvers_of
 from frdiff.search.subject import LoopSubject, PipelineSubject
 
@@ -20,10 +21,16 @@ def subject(scheduler=None):
 @pytest.mark.parametrize("kind", [EulerDiscreteScheduler, HeunDiscreteScheduler])
 def test_deterministic_solvers_converge_to_the_same_and_may_be_exchanged(kind):
     own = subject(kind.from_config(ddim().config))
-    assert solvers_of(own, allow_scheduler=True) == [None, "dpm++", "unipc"]
+    assert solvers_of(own, allow_scheduler=True) == [None, "dpm++", "unipc", "dpm++karras"]
     truth = converged(own, 12)
-    assert (truth.steps, truth.scheduler) == (100, "dpm++")
-    assert converged(own, 50).steps == 200
+    assert (truth.steps, truth.scheduler) == (100, "dpm++karras")
+    assert converged(own, 75).steps == 150
+
+
+def test_the_own_solver_is_no_choice_twice():
+    own = subject(ddim())
+    set_scheduler(own.pipe, "unipc")
+    assert solvers_of(own, allow_scheduler=True) == [None, "dpm++", "dpm++karras"]
 
 
 def test_one_that_adds_noise_is_measured_against_its_own_full_run():

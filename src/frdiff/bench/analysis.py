@@ -14,7 +14,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from frdiff.adapters import find_targets
+from frdiff.adapters import Target, find_targets, watched
 from frdiff.bench.methods import Method, jumps, paper
 from frdiff.bench.runner import OnEvent, choose_prompts
 from frdiff.calls import first_input
@@ -202,27 +202,14 @@ def _features(
     denoiser: nn.Module, draw: Callable[[], np.ndarray]
 ) -> tuple[dict[str, list[Tensor]], np.ndarray]:
     """The feature of every target at every step of a full run, and what it drew."""
-    found: dict[str, list[Tensor]] = {}
-    handles = []
-    for target in find_targets(denoiser, "residual"):
-        rows = found[target.name] = []
+    targets = find_targets(denoiser, "residual")
+    found: dict[str, list[Tensor]] = {target.name: [] for target in targets}
 
-        def keep(
-            module: nn.Module,
-            args: tuple,
-            kwargs: dict[str, Any],
-            output: Any,
-            rows: list[Tensor] = rows,
-            extract: Callable[[Any, Any], Tensor] = target.extract,
-        ) -> None:
-            rows.append(extract(first_input(args, kwargs), output).detach().float())
+    def keep(target: Target, feature: Tensor) -> None:
+        found[target.name].append(feature.float())
 
-        handles.append(target.source.register_forward_hook(keep, with_kwargs=True))
-    try:
+    with watched(targets, keep):
         images = draw()
-    finally:
-        for handle in handles:
-            handle.remove()
     return found, images
 
 

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 
 from frdiff.bench.peers import attach_peer
 from frdiff.models import shipped_policies
-from frdiff.policy import KeyframePolicy, Policy, UniformPolicy, loads
+from frdiff.policy import AdaptivePolicy, KeyframePolicy, Policy, UniformPolicy, loads
 from frdiff.run import Run
 from frdiff.setting import Setting
 
@@ -92,9 +92,17 @@ class Method:
 
 
 FULL_STEPS = 25
+THRESHOLDS = (0.05, 0.1, 0.2, 0.4)
+KARRAS_STEPS = (FULL_STEPS, 20, 16, 14, 12, 10, 9, 8, 7, 6)
 TUNED_WITH = "dpm++"  # the scheduler of the full run that most of them were tuned from
 FULL = Method("fewer steps, DPM-Solver++", f"{FULL_STEPS} steps", FULL_STEPS)
-SOLVERS = {"dpm++": "DPM-Solver++", "unipc": "UniPC", "ddim": "DDIM", "euler": "Euler"}
+SOLVERS = {
+    "dpm++": "DPM-Solver++",
+    "dpm++karras": "DPM-Solver++ Karras",
+    "unipc": "UniPC",
+    "ddim": "DDIM",
+    "euler": "Euler",
+}
 
 
 def fewer_steps(scheduler: str, counts: tuple[int, ...]) -> list[Method]:
@@ -104,14 +112,34 @@ def fewer_steps(scheduler: str, counts: tuple[int, ...]) -> list[Method]:
 
 
 def ours(
-    interval: int, counts: tuple[int, ...], forecast: int = 1, targets: str = "all"
+    interval: int,
+    counts: tuple[int, ...],
+    forecast: int = 1,
+    targets: str = "all",
+    scheduler: str = "dpm++",
 ) -> list[Method]:
     """Features forecast, scores never mixed, at several step counts."""
     order = ("copy", "linear", "quadratic")[forecast]
     policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets=targets, align="end")
     narrower = "" if targets == "all" else f", targets {targets}"
     family = f"frdiff, {order}, interval {interval}{narrower}"
-    return [Method(family, f"{count} steps", count, policy=policy) for count in counts]
+    if scheduler != "dpm++":
+        family += f", {SOLVERS[scheduler]}"
+    return [Method(family, f"{count} steps", count, scheduler, policy) for count in counts]
+
+
+def adaptive(counts: tuple[int, ...]) -> list[Method]:
+    """Keyframes decided while sampling, at several thresholds and step counts."""
+    return [
+        Method(
+            "frdiff, adaptive, linear",
+            f"{count} steps, threshold {threshold}",
+            count,
+            policy=AdaptivePolicy(threshold),
+        )
+        for count in counts
+        for threshold in THRESHOLDS
+    ]
 
 
 def paper(scheduler: str, steps: int, interval: int, **changes: Any) -> Method:
@@ -180,6 +208,7 @@ def quick_methods(peers: bool) -> list[Method]:
     """Enough for a picture in minutes; `all_methods` has them too."""
     rows = [
         *fewer_steps("dpm++", (FULL_STEPS, 20, 16, 13, 11, 9, 8, 7, 6)),
+        *fewer_steps("dpm++karras", KARRAS_STEPS),
         *ours(3, (31, 25, 22, 20, 17)),
         *ours(2, (25, 21, 17, 14)),
         *ours(4, (41, 33, 29, 25)),
@@ -193,6 +222,7 @@ def all_methods(peers: bool) -> list[Method]:
     """Everything, the ablations of the paper's policy too."""
     rows = [
         *fewer_steps("dpm++", (50, 35, FULL_STEPS, 20, 16, 13, 11, 10, 9, 8, 7, 6)),
+        *fewer_steps("dpm++karras", KARRAS_STEPS),
         *(
             row
             for solver in ("unipc", "ddim", "euler")
@@ -202,6 +232,9 @@ def all_methods(peers: bool) -> list[Method]:
         *ours(3, (37, 31, 28, 25, 22, 20, 17)),
         *ours(4, (41, 33, 29, 25, 21)),
         *ours(6, (49, 43, 37, 31)),
+        *ours(2, (31, 25, 17), scheduler="dpm++karras"),
+        *ours(3, (37, 31, 25), scheduler="dpm++karras"),
+        *adaptive((37, 25)),
         *(row for order in (0, 2) for row in ours(2, (25, 17), order)),
         *(row for order in (0, 2) for row in ours(3, (31, 20), order)),
         *ours(3, (31, 25, 20, 17), targets="residual"),

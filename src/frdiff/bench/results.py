@@ -81,6 +81,7 @@ class Conditions(_Checked):
         prompts_hash: of the prompts.
         guidance: guidance scale; None for a model without.
         full_steps, converged_steps: of the full run and of the converged solution.
+        converged_scheduler: of the converged solution, a key of `frdiff.sampling.SCHEDULERS`.
         weights_hash: of the denoisers' weights.
         device, dtype: where and in what the model ran.
     """
@@ -92,6 +93,7 @@ class Conditions(_Checked):
     guidance: float | None
     full_steps: Some
     converged_steps: Some
+    converged_scheduler: Text
     weights_hash: Text
     device: Text
     dtype: Text
@@ -124,7 +126,8 @@ class Fidelity(Record):
     """Likeness to the converged solution and to the full run, and cost.
 
     Attributes:
-        agreement: median PSNR in dB of two solvers' converged solutions: the floor of all errors.
+        agreement: median PSNR in dB of the converged solution to that with half as many steps:
+            the floor of all errors.
         psnr_converged, ssim_converged: per picture, against the converged solution; PSNR in dB.
         psnr_full, ssim_full: per picture, against the full run.
         lpips_converged: per picture; None where LPIPS is not installed.

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from diffusers import DiffusionPipeline
 from rich import box
 from rich.table import Table
 
@@ -30,8 +32,8 @@ from frdiff.cli.shared import (
 )
 from frdiff.compare import Contender, Outcome, compare, draw_grid
 from frdiff.policy import Policy, UniformPolicy, load_policy
-from frdiff.run import apply
 from frdiff.sampling import sample, set_scheduler
+from frdiff.setting import Setting
 
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="A policy file.")]
 Interval = Annotated[int, typer.Option(help="Keyframes every so many steps; larger is faster.")]
@@ -89,12 +91,15 @@ def generate(
     if (paper or converged) and not compare_:
         raise ValueError("--paper and --converged go with --compare")
     pipe = open_model(model, device)
-    solver = chosen.origin.solver if chosen.origin and scheduler is None else scheduler
-    if solver is not None:
-        set_scheduler(pipe, str(solver))
+    if scheduler is not None:
+        set_scheduler(pipe, scheduler.value)
+    solver = chosen.origin.solver if chosen.origin and scheduler is None else None
+    setting = Setting(num_steps, chosen, solver)
     output.mkdir(parents=True, exist_ok=True)
     if not compare_:
-        with err.status("drawing"), apply(pipe, chosen) as run:
+        with err.status("drawing"), setting.attached(pipe) as run:
+            if run is None:
+                raise ValueError("a picture drawn with a policy has a run")
             images = sample(pipe, prompts, steps=num_steps, seed=seed, guidance=guidance)
             path = output / "pictures.png"
             draw_grid([("", images)], prompts).save(path)
@@ -104,17 +109,14 @@ def generate(
         )
         return
 
-    full = Contender("full", num_steps)
-    contenders = [full, Contender("frdiff", num_steps, chosen)]
-    with err.status("counting the cost"), apply(pipe, chosen) as run:
-        sample(pipe, prompts[:1], steps=num_steps, seed=seed, guidance=guidance)
-        ratio = run.stats.macs_ratio
-    if ratio is None:
-        raise ValueError("--compare needs MACs, which cannot be counted for this denoiser")
-    passes = max(1, round(ratio * num_steps))
-    contenders.append(Contender("fewer steps", passes))
+    full_steps = _full_steps(chosen, num_steps)
+    contenders = [
+        Contender("full", full_steps),
+        Contender("frdiff", num_steps, chosen, solver),
+        Contender("fewer steps", _passes(pipe, setting, prompts[:1], seed, guidance), None, solver),
+    ]
     if paper:
-        contenders.append(Contender("paper", num_steps, UniformPolicy(interval)))
+        contenders.append(Contender("paper", full_steps, UniformPolicy(interval)))
     with progress() as bar:
         task = bar.add_task("drawing in turns", total=repeats * len(contenders))
         outcomes = compare(
@@ -136,8 +138,33 @@ def generate(
     if as_json:
         print_json({"picture": str(path), "rows": rows})
     else:
-        out.print(_comparison_table(outcomes, type(pipe.scheduler).__name__))
+        title = f"{len(prompts)} pictures, {type(pipe.scheduler).__name__}"
+        if solver is not None:
+            title += f"; frdiff and fewer steps: {solver}"
+        out.print(_comparison_table(outcomes, title))
         out.print(str(path), soft_wrap=True, markup=False)
+
+
+def _full_steps(policy: Policy, num_steps: int) -> int:
+    """Steps of the full run: those that a policy was tuned from, or as many as its own."""
+    figures = {} if policy.origin is None else policy.origin.figures
+    return round(figures.get("full_steps", num_steps))
+
+
+def _passes(
+    pipe: DiffusionPipeline,
+    setting: Setting,
+    prompts: Sequence[str],
+    seed: int,
+    guidance: float | None,
+) -> int:
+    """How many full steps have about as many MACs as a setting."""
+    with err.status("counting the cost"), setting.attached(pipe) as run:
+        sample(pipe, prompts, steps=setting.steps, seed=seed, guidance=guidance)
+        ratio = None if run is None else run.stats.macs_ratio
+    if ratio is None:
+        raise ValueError("--compare needs MACs, which cannot be counted for this denoiser")
+    return max(1, round(ratio * setting.steps))
 
 
 def _caption(outcome: Outcome) -> str:
@@ -147,8 +174,7 @@ def _caption(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _comparison_table(outcomes: list[Outcome], scheduler: str) -> Table:
-    title = f"{len(outcomes[0].images)} pictures, {scheduler}"
+def _comparison_table(outcomes: list[Outcome], title: str) -> Table:
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     names = ["", "steps", "seconds", "speed-up", "MACs", "PSNR dB\nto full", "SSIM", "bank\nMiB"]
     if outcomes[0].psnr_converged is not None:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets
-from frdiff.calls import first_input, pack, score_of
+from frdiff.calls import first_input, pack, tensor_of
 from frdiff.clock import Clock
 from frdiff.policy import Targets
 from frdiff.search.subject import Batch, Subject
@@ -268,7 +268,7 @@ class _Loop:
             raise ValueError(f"the loop takes {num_steps} steps, expected {len(self.gates)}")
         self.step, self.calls = index + 1, 0
         if self.step == num_steps:
-            self.last = result if isinstance(result, Tensor) else result[0]
+            self.last = tensor_of(result)
             # Nothing after the last step is wanted, such as a decoder.
             raise _Ended
 
@@ -306,7 +306,7 @@ class _Checkpointed(torch.autograd.Function):
             gate.detach(), chain.stored, (sample, *call.args), call.kwargs
         )
         chain.container = type(result)
-        return score_of(result), thread.clone()
+        return tensor_of(result), thread.clone()
 
     @staticmethod
     def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple:
@@ -320,7 +320,9 @@ class _Checkpointed(torch.autograd.Function):
             later = chain.gradient or [None] * len(mixed)
             outputs = [
                 (output, grad)
-                for output, grad in zip((score_of(result), *mixed), (gradient, *later), strict=True)
+                for output, grad in zip(
+                    (tensor_of(result), *mixed), (gradient, *later), strict=True
+                )
                 if grad is not None and output.requires_grad
             ]
             found = torch.autograd.grad(

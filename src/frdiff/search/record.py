@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from frdiff.adapters import Target, find_targets
-from frdiff.calls import first_input, score_of
+from frdiff.adapters import Target, find_targets, watched
+from frdiff.calls import tensor_of
 from frdiff.forecast import extrapolation_weights
 from frdiff.policy import Targets, UniformPolicy
 from frdiff.run import Run
@@ -20,7 +21,7 @@ from frdiff.setting import Setting
 
 __all__ = ["Recording", "record"]
 
-ELEMENTS = 4096
+ELEMENTS = 1024  # per sample and feature; of them three weights are fitted
 MOST_STEPS = 300  # of a run for which all gaps are weighed; memory grows with the third power
 
 
@@ -101,19 +102,20 @@ def record(
     subject: Subject, setting: Setting, batch: Batch, targets: Targets, overhead: float
 ) -> Recording:
     """What a full run of `setting`, its policy left aside, shows of `targets`."""
+    # The order of the names is that in which the targets ran.
     rows: dict[str, list[np.ndarray]] = {}
     scores: list[np.ndarray] = []
 
-    def keep_score(module: Any, args: tuple, output: Any) -> None:
-        scores.append(_flat(score_of(output)))
+    def keep(target: Target, feature: Tensor) -> None:
+        flat = feature.flatten(1)
+        part = flat[:, :: max(1, flat.shape[1] // ELEMENTS)]
+        rows.setdefault(target.name, []).append(_flat(part))
 
-    handles = []
-    for denoiser in subject.denoisers:
-        handles.append(denoiser.register_forward_hook(keep_score))
-        for target in find_targets(denoiser, targets):
-            handles.append(
-                target.source.register_forward_hook(_keeper(target, rows), with_kwargs=True)
-            )
+    def keep_score(module: Any, args: tuple, output: Any) -> None:
+        scores.append(_flat(tensor_of(output)))
+
+    handles = [denoiser.register_forward_hook(keep_score) for denoiser in subject.denoisers]
+    found = [target for denoiser in subject.denoisers for target in find_targets(denoiser, targets)]
     ended: list[tuple[int, Prices, list[float]]] = []
 
     def on_run(run: Run) -> None:
@@ -121,35 +123,24 @@ def record(
 
     try:
         full = Setting(setting.steps, UniformPolicy(1, targets=targets), setting.scheduler)
-        subject.draw(full, batch, on_run)
+        with watched(found, keep):
+            subject.draw(full, batch, on_run)
     finally:
         for handle in handles:
             handle.remove()
     ((steps, prices, levels),) = ended
-    even = all(len(found) % steps == 0 for found in rows.values())
-    grams = {name: _gram(found, steps) for name, found in rows.items()} if even else {}
+    even = all(len(features) % steps == 0 for features in rows.values())
+    grams = {name: _gram(features, steps) for name, features in rows.items()} if even else {}
     score_gram = _gram(scores, steps) if even and len(scores) % steps == 0 else None
     ordered = {name: prices.saved[name] for name in rows}
     return Recording(grams, score_gram, steps, levels, replace(prices, saved=ordered))
 
 
-def _keeper(target: Target, rows: dict[str, list[np.ndarray]]) -> Any:
-    def keep(module: Any, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-        feature = target.extract(first_input(args, kwargs), output)
-        if isinstance(feature, Tensor):
-            flat = feature.detach().flatten(1)
-            part = flat[:, :: max(1, flat.shape[1] // ELEMENTS)]
-            # The order of the names is that in which the targets ran.
-            rows.setdefault(target.name, []).append(_flat(part))
-
-    return keep
-
-
 def _flat(values: Tensor) -> np.ndarray:
-    return values.detach().flatten().double().numpy(force=True)
+    return values.detach().flatten().to(torch.float32, copy=True).numpy(force=True)
 
 
 def _gram(rows: Sequence[np.ndarray], steps: int) -> np.ndarray:
     """Inner products between steps; the calls of one step count together."""
-    features = np.stack(rows).reshape(steps, -1)
+    features = np.stack(rows).reshape(steps, -1).astype(np.float64)
     return features @ features.T

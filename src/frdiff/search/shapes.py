@@ -18,6 +18,7 @@ class Shape:
 
     Attributes:
         steps: `num_inference_steps`.
+        solver: name of the scheduler; None for the pipeline's own.
         power: how keyframes crowd towards the end: 1 spaces them evenly; the greater, the more.
             None puts them where a full run says that errors are least.
         tail: how many of the targets that run last every step computes.
@@ -27,6 +28,7 @@ class Shape:
     """
 
     steps: int
+    solver: str | None = None
     power: float | None = None
     tail: int = 0
     depth: int = 3
@@ -67,15 +69,23 @@ def ladder(budget: float, most: int) -> list[int]:
 
 
 def neighbours(
-    shape: Shape, steps: Sequence[int], tails: Sequence[int], depths: Sequence[int]
+    shape: Shape,
+    steps: Sequence[int],
+    solvers: Sequence[str | None],
+    tails: Sequence[int],
+    depths: Sequence[int],
 ) -> Iterator[Shape]:
-    """The shapes that differ from `shape` in one number, by one place.
+    """The shapes that differ from `shape` in one number by one place, or in the solver.
 
     Args:
         steps: counts to choose from, ascending; likewise `tails` and `depths`.
+        solvers: to choose from.
     """
     for count in _beside(shape.steps, steps):
         yield replace(shape, steps=count)
+    for solver in solvers:
+        if solver != shape.solver:
+            yield replace(shape, solver=solver)
     for power in _beside(shape.power, POWERS):
         yield replace(shape, power=power)
     for depth in _beside(shape.depth, depths):

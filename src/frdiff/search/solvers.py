@@ -4,16 +4,15 @@ import copy
 
 from diffusers import SchedulerMixin
 
-from frdiff.sampling import SCHEDULERS, set_scheduler
+from frdiff.policy import config_hash
+from frdiff.sampling import CONVERGED, interchangeable, scheduler_name, set_scheduler
 from frdiff.search.space import in_full
 from frdiff.search.subject import PipelineSubject, Subject
 from frdiff.setting import Setting
 
 __all__ = ["converged", "run_length", "scheduler_of", "solvers_of"]
 
-# They solve the same equation: with enough steps all of them reach the same picture.
-DETERMINISTIC = ("ddim", "pndm", "euler", "heun", "lms", "dpm++", "unipc")
-CHOICES = ("dpm++", "unipc")
+CHOICES = ("dpm++", "unipc", "dpm++karras")
 CONVERGED_STEPS = 100
 
 
@@ -25,25 +24,31 @@ def solvers_of(subject: Subject, allow_scheduler: bool) -> list[str | None]:
     """
     if not allow_scheduler:
         return [None]
-    if not _replaceable(subject):
+    if not _interchangeable(subject):
         raise ValueError(
             f"{type(subject.scheduler).__name__} has no other scheduler that draws the same; "
             "leave allow_scheduler out"
         )
-    return [None, *CHOICES]
+    own = _identity(subject.scheduler)
+    others = [name for name in CHOICES if _identity(scheduler_of(subject, name)) != own]
+    return [None, *others]
+
+
+def _identity(scheduler: SchedulerMixin) -> tuple[str, str]:
+    return type(scheduler).__name__, config_hash(scheduler)
 
 
 def converged(subject: Subject, num_steps: int) -> Setting:
     """The setting whose samples all others are measured against.
 
-    DPM-Solver++ with 100 steps, or four times `num_steps`, where it draws the same; the own
-    scheduler with four times as many steps where it is not known to add noise; else the full run
-    itself, as for hand-written loops.
+    DPM-Solver++ on Karras' noise levels with 100 steps, or twice `num_steps`, where it draws the
+    same; the own scheduler with four times as many steps where it is not known to add noise; else
+    the full run itself, as for hand-written loops.
     """
     steps, solver = num_steps, None
-    if _replaceable(subject):
-        steps, solver = max(CONVERGED_STEPS, 4 * num_steps), "dpm++"
-    elif isinstance(subject, PipelineSubject) and _name(subject.scheduler) is None:
+    if _interchangeable(subject):
+        steps, solver = max(CONVERGED_STEPS, 2 * num_steps), CONVERGED
+    elif isinstance(subject, PipelineSubject) and scheduler_name(subject.scheduler) is None:
         steps = 4 * num_steps
     return Setting(steps, in_full(run_length(subject, solver, steps)), solver)
 
@@ -72,17 +77,5 @@ def scheduler_of(subject: Subject, solver: str | None) -> SchedulerMixin:
         subject.pipe.scheduler = own
 
 
-def _replaceable(subject: Subject) -> bool:
-    if not isinstance(subject, PipelineSubject) or _name(subject.scheduler) not in DETERMINISTIC:
-        return False
-    return not subject.scheduler.config.get("use_flow_sigmas")
-
-
-def _name(scheduler: SchedulerMixin) -> str | None:
-    """The short name of a scheduler; None for one that is not in the table."""
-    for name, (class_name, options) in SCHEDULERS.items():
-        if type(scheduler).__name__ == class_name and all(
-            scheduler.config.get(key) == value for key, value in options.items()
-        ):
-            return name
-    return None
+def _interchangeable(subject: Subject) -> bool:
+    return isinstance(subject, PipelineSubject) and interchangeable(subject.scheduler)

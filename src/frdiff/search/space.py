@@ -1,5 +1,6 @@
 """What a search chooses from: settings by step count, keyframes and tail, and their costs."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -67,22 +68,22 @@ class Space:
             self.recordings[solver, steps] = self.recorder(solver, steps)
         return self.recordings[solver, steps]
 
-    def keyframes(self, solver: str | None, shape: Shape, count: int) -> tuple[int, ...]:
+    def keyframes(self, shape: Shape, count: int) -> tuple[int, ...]:
         """Where a shape puts so many keyframes."""
-        recording = self.recording(solver, shape.steps)
+        run = (shape.solver, shape.steps)
+        recording = self.recording(*run)
         if shape.power is not None:
             return spaced(recording.steps, count, shape.power)
-        if (solver, shape.steps) not in self._costs:
-            self._costs[solver, shape.steps] = recording.path_costs()
-        costs = self._costs[solver, shape.steps]
+        if run not in self._costs:
+            self._costs[run] = recording.path_costs()
+        costs = self._costs[run]
         return spaced(recording.steps, count) if costs is None else shortest_path(costs, count)
 
-    def setting(self, solver: str | None, shape: Shape, keyframes: Sequence[int]) -> Setting:
+    def setting(self, shape: Shape, keyframes: Sequence[int]) -> Setting:
         """The setting of a shape with keyframes of its own."""
         make = self._jumping if shape.jumps else self._reusing
-        return Setting(
-            shape.steps, make(self.recording(solver, shape.steps), shape, keyframes), solver
-        )
+        recording = self.recording(shape.solver, shape.steps)
+        return Setting(shape.steps, make(recording, shape, keyframes), shape.solver)
 
     def _reusing(self, recording: Recording, shape: Shape, keyframes: Sequence[int]) -> TablePolicy:
         names = list(self.prices.saved)
@@ -121,12 +122,12 @@ class Space:
                 return Setting(steps, in_full(length, self.targets), solver)
         return None
 
-    def counts(self, solver: str | None, lengths: Sequence[int]) -> list[int]:
-        """Of `num_inference_steps`, those whose runs are about as long as asked for."""
+    def counts(self, lengths: Sequence[int]) -> list[int]:
+        """Of `num_inference_steps`, those whose runs are about as long as asked for, ascending."""
         if not self.varies_steps:
             return [self.num_steps]
         found = set()
-        for wanted in lengths:
+        for solver, wanted in itertools.product(self.solvers, lengths):
             # Runs are as long as that, a little longer, or twice as long.
             counts = (wanted, wanted - 1, (wanted + 1) // 2)
             near = [n for n in counts if n > 1 and self.length(solver, n) <= wanted]

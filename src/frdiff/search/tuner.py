@@ -13,7 +13,13 @@ from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import scheduler_of
 from frdiff.search.space import Space, table_of
 from frdiff.search.subject import PipelineSubject, Subject
-from frdiff.search.within import Candidate, OnFound, fewer_steps, search_within
+from frdiff.search.within import (
+    Candidate,
+    OnFound,
+    OutOfReachError,
+    fewer_steps,
+    search_within,
+)
 
 __all__ = ["RECORDED", "Tuned", "Tuner", "versions"]
 
@@ -151,21 +157,28 @@ class Tuner:
             ValueError: not even the largest budget, the full run's, keeps it.
         """
         budgets = [self.space.full * STEP_DOWN**place for place in range(BUDGETS)]
-        each = max(evaluations // (BUDGETS.bit_length() - 1), 1)
-        low, high = 0, BUDGETS
-        kept = self.within(budgets[0], each, on_found)
-        if self._sure(kept) < decibels:
-            raise ValueError(
-                f"min_psnr={decibels:g} is not reached: with the cost of the full run it is "
-                f"{self._sure(kept):.1f} dB for sure; ask for less, or give more num_steps"
-            )
+        each = max(evaluations // BUDGETS.bit_length(), 1)
+        kept: Tuned | None = None
+        reached = -np.inf
+        low, high = -1, BUDGETS
         while high - low > 1:
             place = (low + high) // 2
-            tuned = self.within(budgets[place], each, on_found)
-            if self._sure(tuned) >= decibels:
+            try:
+                tuned = self.within(budgets[place], each, on_found)
+            except OutOfReachError:
+                high = place
+                continue
+            reached = self._sure(tuned)
+            if reached >= decibels:
                 low, kept = place, tuned
             else:
                 high = place
+        if kept is None:
+            # The last budget tried was the largest.
+            raise ValueError(
+                f"min_psnr={decibels:g} is not reached: with the cost of the full run it is "
+                f"{reached:.1f} dB for sure; ask for less, or give more num_steps"
+            )
         return kept
 
     def _sure(self, tuned: Tuned) -> float:

@@ -14,12 +14,17 @@ from frdiff.search.shapes import Shape, affordable, ladder, neighbours
 from frdiff.search.space import Space, table_of
 from frdiff.setting import Setting
 
-__all__ = ["Candidate", "OnFound", "fewer_steps", "search_within"]
+__all__ = ["Candidate", "OnFound", "OutOfReachError", "fewer_steps", "search_within"]
 
 
 # Times as many steps as the full run has, at most.
 MOST = 2
-COARSE_POWERS = (None, 1.0)
+# Solvers looked at with reuse and jumps: those that are best with fewer steps.
+SOLVERS = 2
+
+
+class OutOfReachError(ValueError):
+    """A budget that pays for no run at all."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,14 @@ class _Search:
     def candidate(self, found_by: str, setting: Setting, quality: float) -> Candidate:
         return Candidate(found_by, setting, self.space.cost(setting), quality)
 
-    def best(self, settings: Sequence[Setting], found_by: str) -> Candidate:
+    def ranked(self, settings: Sequence[Setting], found_by: str) -> list[Candidate]:
+        """The best first."""
         qualities = self.qualities(settings, found_by)
-        quality, number = max((quality, -number) for number, quality in enumerate(qualities))
-        return self.candidate(found_by, settings[-number], quality)
+        candidates = [
+            self.candidate(found_by, setting, quality)
+            for setting, quality in zip(settings, qualities, strict=True)
+        ]
+        return sorted(candidates, key=lambda candidate: -candidate.quality)
 
 
 def search_within(
@@ -95,22 +104,23 @@ def search_within(
         generation: settings measured at a time; the result depends on it, and on nothing else
             about how they are measured.
         on_found: called with each candidate measured and the number left to measure.
+
+    Raises:
+        OutOfReachError: the budget pays for no run.
     """
     search = _Search(space, measure, evaluations, quantile, on_found)
-    found = []
-    rivals = fewer_steps(budget, space)
-    if rivals:
-        found.append(search.best(rivals, "fewer steps"))
+    rivals = search.ranked(fewer_steps(budget, space), "fewer steps")
+    found = rivals[:1]
     search.last = len(measure.asked) + evaluations
-    solver = found[0].setting.scheduler if found else space.solvers[0]
-    shape = _descend(search, budget, solver, max(evaluations * 2 // 3, 1))
+    solvers = [rival.setting.scheduler for rival in rivals[:SOLVERS]] or space.solvers
+    shape = _descend(search, budget, solvers, max(evaluations * 2 // 3, 1))
     if shape is None:
         if not found:
-            raise ValueError(f"a budget of {budget:.2f} full steps pays for no run")
+            raise OutOfReachError(f"a budget of {budget:.2f} full steps pays for no run")
         return found
     found.append(shape[1])
     if climbs:
-        found.append(_climbed(search, *shape, solver, seed, generation))
+        found.append(_climbed(search, *shape, seed, generation))
     return found
 
 
@@ -121,24 +131,27 @@ def fewer_steps(budget: float, space: Space) -> list[Setting]:
 
 
 def _descend(
-    search: _Search, budget: float, solver: str | None, evaluations: int
+    search: _Search, budget: float, solvers: Sequence[str | None], evaluations: int
 ) -> tuple[Shape, Candidate] | None:
-    """The best shape: from the best of a few far apart to whichever neighbour is better."""
+    """The best shape: from the best of a few far apart to whichever neighbour is better.
+
+    Args:
+        solvers: to choose from; shapes begin with the first.
+    """
     space = search.space
     until = search.left - evaluations
 
     def setting(shape: Shape) -> Setting | None:
-        length = space.length(solver, shape.steps)
+        length = space.length(shape.solver, shape.steps)
         count = affordable(budget, length, space.between(shape))
         if not 1 < count < length:
             return None
-        return space.setting(solver, shape, space.keyframes(solver, shape, count))
+        return space.setting(shape, space.keyframes(shape, count))
 
-    steps = space.counts(solver, ladder(budget, MOST * space.num_steps))
+    steps = space.counts(ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
     coarse = [
-        Shape(count, power, 0, space.depths[-1], jumps)
-        for power in COARSE_POWERS
+        Shape(count, solvers[0], depth=space.depths[-1], jumps=jumps)
         for jumps in space.kinds
         for count in steps[1::3] or steps
     ]
@@ -153,7 +166,7 @@ def _descend(
         best = max(known, key=lambda shape: known[shape])
         frontier = [
             shape
-            for shape in neighbours(best, steps, space.tails, space.depths)
+            for shape in neighbours(best, steps, solvers, space.tails, space.depths)
             if shape not in known and setting(shape) is not None
         ]
     chosen = setting(best)
@@ -164,7 +177,6 @@ def _climbed(
     search: _Search,
     shape: Shape,
     start: Candidate,
-    solver: str | None,
     seed: int,
     generation: int,
 ) -> Candidate:
@@ -172,7 +184,7 @@ def _climbed(
     policy = table_of(start.setting)
 
     def setting(keyframes: tuple[int, ...]) -> Setting:
-        return search.space.setting(solver, shape, keyframes)
+        return search.space.setting(shape, keyframes)
 
     def evaluate(schedules: Sequence[tuple[int, ...]]) -> list[float]:
         return [-quality for quality in search.qualities([*map(setting, schedules)], "keyframes")]

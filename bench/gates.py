@@ -1,0 +1,78 @@
+"""Auto-FR as published against evenly spaced keyframes and against the default search.
+
+    python bench/gates.py [--model emoji-dit] [--speedup 2 3]
+
+On 50 DDIM steps, the paper's targets and features copied, but for the search, which is free to
+choose. Prints the median PSNR in dB to the converged solution on noises that nothing was tuned on,
+and what the choice of a policy cost, in full runs of the pictures tuned on.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+from rich.progress import track
+
+import frdiff
+from frdiff.bench.runner import choose_prompts
+from frdiff.compare import psnr
+from frdiff.models import GUIDANCE, shipped_captions
+from frdiff.sampling import sample, set_scheduler
+
+STEPS, CONVERGED, SEED = 50, 100, 500_000
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="emoji-dit")
+    parser.add_argument("--speedup", type=float, nargs="+", default=[2.0, 3.0])
+    parser.add_argument("--pictures", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    pipe = frdiff.load_model(options.model)
+    captions, guidance = shipped_captions(options.model), GUIDANCE[options.model]
+    prompts = choose_prompts(captions, options.pictures, 1)
+
+    def draw(steps: int) -> object:
+        return sample(pipe, prompts, steps=steps, seed=SEED, guidance=guidance)
+
+    set_scheduler(pipe, "dpm++karras")
+    truth = draw(CONVERGED)
+    set_scheduler(pipe, "ddim")
+    full = statistics.median(psnr(truth, draw(STEPS)))
+    lines = [f"full run: {STEPS} steps of DDIM, {full:.1f} dB"]
+    for speedup in options.speedup:
+        computed = 0
+        for method in track(("gates", "even", "search"), f"{speedup:g}x"):
+            began = time.perf_counter()
+            if method == "even":
+                places = [i * STEPS // computed for i in range(computed)]
+                policy, steps, runs = frdiff.KeyframePolicy(STEPS, places), STEPS, 0.0
+            else:
+                policy = frdiff.tune(
+                    pipe,
+                    captions,
+                    num_steps=STEPS,
+                    speedup=speedup,
+                    method=method,
+                    guidance=guidance,
+                    targets="paper" if method == "gates" else "all",
+                )
+                steps = policy.origin.num_inference_steps
+                runs = policy.origin.figures["search_runs"]
+            seconds = time.perf_counter() - began
+            computed = len(policy.plan(steps).keyframes)
+            with frdiff.apply(pipe, policy):
+                decibels = statistics.median(psnr(truth, draw(steps)))
+            lines.append(
+                f"{speedup:g}x {method:7} {steps:3} steps, {computed:2} in full: "
+                f"{decibels:.1f} dB, chosen by {runs:.0f} full runs in {seconds:.0f} s"
+            )
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
