@@ -92,7 +92,7 @@ class Method:
 
 
 FULL_STEPS = 25
-THRESHOLDS = (0.05, 0.1, 0.2, 0.4)
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2)
 KARRAS_STEPS = (FULL_STEPS, 20, 16, 14, 12, 10, 9, 8, 7, 6)
 TUNED_WITH = "dpm++"  # the scheduler of the full run that most of them were tuned from
 FULL = Method("fewer steps, DPM-Solver++", f"{FULL_STEPS} steps", FULL_STEPS)
