@@ -9,21 +9,23 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from frdiff.plan import Action, Plan
+from frdiff.plan import Action, Plan, Step
 from frdiff.policy import Policy
 
 __all__ = ["draw_policy"]
 
 REUSED, COMPUTED, JUMPED = 0, 1, 2
 COLOURS = ("#d8dde6", "#2f5d8a", "#ffffff")
+AGES = ("newest", "second", "third", "fourth")
 NAMES = ("features reused", "computed", "jump: no network call")
 
 
 def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
     """Write the picture of a plan: what every step computes, and the weights it takes.
 
-    A second panel, where forecasts are fitted or scores mixed, has for every step the weight of the
-    newest stored feature, a dot per group and a larger one in their middle, and the mixing weight.
+    A second panel, where forecasts are fitted or scores mixed, has for every step the weights of
+    the stored features or scores, a dot per group and a larger one in their middle, by age, and the
+    mixing weight.
     """
     groups = [", ".join(patterns) for patterns in policy.groups]
     weighed = any(step.forecast_weights or step.mixing_weight < 1 for step in plan)
@@ -66,20 +68,40 @@ def _cell(plan: Plan, step: int, group: int) -> int:
 
 
 def _draw_weights(axes: Axes, plan: Plan) -> None:
-    """The weight of the newest feature, group by group and in the middle, and mixing weights."""
-    fitted = [(i, step.forecast_weights) for i, step in enumerate(plan) if step.forecast_weights]
-    if fitted:
-        steps = [i for i, _ in fitted]
-        newest = np.array([[group[0] for group in weights] for _, weights in fitted])
-        axes.plot(steps, newest, ".", color="#9db4cc", markersize=3)
-        axes.plot(steps, np.median(newest, axis=1), "o", color="#2f5d8a", markersize=4)
-        axes.set_ylabel("weight of the\nnewest feature", fontsize=8)
-    mixed = [(i, step.mixing_weight) for i, step in enumerate(plan) if step.mixing_weight < 1]
+    """The weights of what is stored, by age, and mixing weights."""
+    shades = ("#2f5d8a", "#7fa3c7", "#b9cde0", "#dfe8f1")
+    for age, (name, shade) in enumerate(zip(AGES, shades, strict=True)):
+        points = [
+            (i, rows[:, age])
+            for i, step in enumerate(plan)
+            if (rows := _weights(step)) is not None and age < rows.shape[1]
+        ]
+        if not points:
+            continue
+        for i, weights in points:
+            axes.plot([i] * len(weights), weights, ".", color=shade, markersize=2)
+        middles = [np.median(weights) for _, weights in points]
+        axes.plot([i for i, _ in points], middles, "o", color=shade, markersize=4, label=name)
+    mixed = [(i, step.mixing_weight) for i, step in enumerate(plan) if 0 < step.mixing_weight < 1]
     if mixed:
-        axes.plot(*zip(*mixed, strict=True), "s", color="#c8553d", markersize=4)
-        axes.set_ylabel("mixing weight" if not fitted else "weights", fontsize=8)
+        axes.plot(*zip(*mixed, strict=True), "s", color="#c8553d", markersize=4, label="mixing")
+    axes.set_ylabel("weights", fontsize=9)
+    axes.axhline(0, color="grey", linewidth=0.6)
     axes.axhline(1, color="grey", linewidth=0.6)
     axes.tick_params(axis="y", labelsize=7)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+
+
+def _weights(step: Step) -> np.ndarray | None:
+    """Weights (groups, ages) that a step takes of stored features or scores; None if of none."""
+    if step.action is Action.KEYFRAME:
+        return None
+    if step.action is Action.JUMP:
+        return np.array([step.score_weights])
+    if not step.forecast_weights:
+        return None
+    most = max(map(len, step.forecast_weights))
+    return np.array([[*row, *[0.0] * (most - len(row))] for row in step.forecast_weights])
 
 
 def _title(policy: Policy, plan: Plan) -> str:

@@ -57,7 +57,7 @@ def tune(
         SchedulerName | None, typer.Option(help="Of the full run; default: the model's own.")
     ] = None,
     allow_scheduler: Annotated[
-        bool, typer.Option("--allow-scheduler", help="Choose DPM-Solver++ or UniPC if better.")
+        bool, typer.Option("--allow-scheduler", help="Choose the solver, too, where it is better.")
     ] = False,
     vary: Annotated[str, typer.Option(help="What to choose, with commas.")] = ",".join(VARIABLES),
     targets: TargetOption = "all",

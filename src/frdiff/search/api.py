@@ -110,8 +110,9 @@ def tune(
             gradient, with features copied. What it finds is returned, better or not.
         denoiser: of a function: the network that it calls. It takes `scheduler` too.
         scheduler: of a function: what it steps.
-        allow_scheduler: choose DPM-Solver++ or UniPC where they come closer; the policy says so,
-            and `frdiff.set_scheduler(pipe, policy.origin.solver)` sets it.
+        allow_scheduler: choose DPM-Solver++, on Karras' noise levels or not, or UniPC where they
+            come closer; the policy says so, and `frdiff.set_scheduler(pipe, policy.origin.solver)`
+            sets it.
         vary: what to choose, of `"keyframes"` (one by one, beyond evenly crowded ones),
             `"steps"` (more than the budget pays for in full), `"reuse"` (steps with stored
             features), `"targets"` (the last ones may be computed in such steps), `"jumps"` (steps
