@@ -112,13 +112,17 @@ def test_a_quality_is_kept_or_said_to_be_out_of_reach():
         frdiff.tune(make_dit_pipe(), PROMPTS, min_psnr=190, **few)
 
 
-def test_a_hand_written_loop_is_tuned_too():
-    unet, scheduler = make_unet(), ddim()
-
+def hand_written(unet, scheduler):
     def drawn(generator):
         seed = int(torch.randint(1000, (), generator=generator))
         return loop(unet, scheduler, 12, seed=seed, two_calls=True)
 
+    return drawn
+
+
+def test_a_hand_written_loop_is_tuned_too():
+    unet, scheduler = make_unet(), ddim()
+    drawn = hand_written(unet, scheduler)
     policy = frdiff.tune(
         drawn, denoiser=unet, scheduler=scheduler, num_steps=12, speedup=1.5, evaluations=4
     )
@@ -128,6 +132,21 @@ def test_a_hand_written_loop_is_tuned_too():
     with frdiff.apply(unet, policy, scheduler=scheduler):
         fast = loop(unet, scheduler, 12, two_calls=True)
     assert torch.nn.functional.mse_loss(fast, full) < 0.1 * full.var()
+
+
+def test_budgets_that_pay_for_no_run_keep_no_quality():
+    unet, scheduler = make_unet(), ddim()
+    policy = frdiff.tune(
+        hand_written(unet, scheduler),
+        denoiser=unet,
+        scheduler=scheduler,
+        num_steps=12,
+        min_psnr=1,
+        samples=2,
+        evaluations=3,
+    )
+    # A loop cannot take fewer steps, and one step alone leaves nothing to forecast from.
+    assert 1 < len(policy.plan(12).keyframes) < 12
 
 
 @pytest.mark.parametrize(
