@@ -9,7 +9,9 @@ and what the choice of a policy cost, in full runs of the pictures tuned on.
 
 import argparse
 import statistics
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 from rich.progress import track
@@ -43,6 +45,8 @@ def main() -> None:
     truth = draw(CONVERGED)
     set_scheduler(pipe, "ddim")
     full = statistics.median(psnr(truth, draw(STEPS)))
+    # Gates are learnt once for all speed-ups: the journal keeps them.
+    folder = Path(tempfile.mkdtemp())
     lines = [f"full run: {STEPS} steps of DDIM, {full:.1f} dB"]
     for speedup in options.speedup:
         computed = 0
@@ -60,6 +64,7 @@ def main() -> None:
                     method=method,
                     guidance=guidance,
                     targets="paper" if method == "gates" else "all",
+                    journal=folder / method,
                 )
                 steps = policy.origin.num_inference_steps
                 runs = policy.origin.figures["search_runs"]

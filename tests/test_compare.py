@@ -64,7 +64,7 @@ def test_a_contender_may_have_its_own_scheduler_and_the_pipeline_keeps_its():
     pipe = make_dit_pipe()
     own = pipe.scheduler
     contenders = [Contender("full", 10), Contender("heun", 10, None, "heun")]
-    full, heun = compare(pipe, contenders, ["1"], repeats=1)
+    _, heun = compare(pipe, contenders, ["1"], repeats=1)
     assert pipe.scheduler is own
     # Heun evaluates twice per step but the last.
     assert heun.macs_ratio == pytest.approx(19 / 10)

@@ -122,10 +122,11 @@ def ours(
     """Features forecast, scores never mixed, at several step counts."""
     order = ("copy", "linear", "quadratic")[forecast]
     policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets=targets, align="end")
-    narrower = "" if targets == "all" else f", targets {targets}"
-    family = f"frdiff, {order}, interval {interval}{narrower}"
-    if scheduler != "dpm++":
-        family += f", {SOLVERS[scheduler]}"
+    family = f"frdiff, {order}, interval {interval}"
+    if targets != "all":
+        family += f", targets {targets}"
+    if scheduler == "dpm++karras":
+        family += ", Karras"
     return [Method(family, f"{count} steps", count, scheduler, policy) for count in counts]
 
 
