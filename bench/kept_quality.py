@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--model", default="emoji")
     parser.add_argument("--min-psnr", type=float, default=40.0)
     parser.add_argument("--repetitions", type=int, default=10)
-    parser.add_argument("--evaluations", type=int, default=32)
+    parser.add_argument("--evaluations", type=int)
     parser.add_argument("--pictures", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

@@ -69,7 +69,10 @@ def tune(
         float, typer.Option(help="Of the samples' quality; below 0.5 minds the worst more.")
     ] = 0.5,
     samples: Annotated[int, typer.Option(help="To search on, and as many to decide.")] = 16,
-    evaluations: Annotated[int, typer.Option(help="Policies to measure per budget.")] = 32,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(help="Policies to measure per budget; default: as 16 full runs take."),
+    ] = None,
     latents: Annotated[
         bool, typer.Option("--latents", help="Compare final latents and not pictures.")
     ] = False,

@@ -37,7 +37,7 @@ VARIABLES = ("keyframes", "steps", "targets", "reuse", "jumps", "weights")
 TAILS = (0, 1, 2, 3, 4, 6)
 BATCH = 8
 METHODS = ("search", "gates")
-SEARCHES = 4  # to find out which budget keeps a quality
+SEARCHES = 5  # to find out which budget keeps a quality
 SEED_STRIDE = 1_000_003
 
 
@@ -82,7 +82,7 @@ def tune(
     latents: bool = False,
     quantile: float = 0.5,
     samples: int = 16,
-    evaluations: int = 32,
+    evaluations: int | None = None,
     seed: int = 0,
     workers: int = 1,
     journal: str | Path | None = None,
@@ -126,7 +126,8 @@ def tune(
         latents: compare final latents and not decoded pictures: less memory, no decoder.
         quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
         samples: in each half, drawn 8 at a time; a function is called once for every 8.
-        evaluations: policies to measure at most for a budget.
+        evaluations: policies to measure at most for a budget; by default as many as take the time
+            of 16 full runs.
         seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
             one machine with one number of threads.
         workers: processes to draw with; they do not change the policies.
@@ -170,21 +171,23 @@ def tune(
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
         tuner = Tuner(subject, space, calibration, held_out, quantile, "keyframes" in vary, seed)
-        searches = len(shares) or SEARCHES
+        budgets = [full * share for share in shares]
+        asked = budgets or [full / 2] * SEARCHES
+        total = sum(evaluations or tuner.evaluations(budget) for budget in asked)
 
         def on_found(candidate: Candidate, left: int) -> None:
             done = len(calibration.asked)
-            on_event(Progress(candidate.found_by, done, searches * evaluations, candidate))
+            on_event(Progress(candidate.found_by, done, total, candidate))
 
         if method == "gates":
-            for share in shares:
-                tuner.keyframes_within(full * share)
+            for budget in budgets:
+                tuner.keyframes_within(budget)
             logits, spent = _gates(subject, full, halves[0], targets, notes, on_event)
-            found = [tuner.by_gates(full * share, logits, spent) for share in shares]
+            found = [tuner.by_gates(budget, logits, spent) for budget in budgets]
         elif min_psnr is not None:
-            found = [tuner.cheapest(min_psnr, SEARCHES * evaluations, on_found)]
+            found = [tuner.cheapest(min_psnr, evaluations, on_found)]
         else:
-            found = [tuner.within(full * share, evaluations, on_found) for share in shares]
+            found = [tuner.within(budget, evaluations, on_found) for budget in budgets]
     policies = [tuned.policy for tuned in found]
     return policies if pareto else policies[0]
 
@@ -329,7 +332,7 @@ def _check(
     overhead: float,
     quantile: float,
     samples: int,
-    evaluations: int,
+    evaluations: int | None,
     workers: int,
 ) -> None:
     unknown = sorted({*checked_list("vary", vary)} - {*VARIABLES})
@@ -338,7 +341,8 @@ def _check(
     check_float("overhead", overhead, 0, 0.9)
     check_float("quantile", quantile, 0, 1)
     check_int("samples", samples, 1, 10_000)
-    check_int("evaluations", evaluations, 1, 1_000_000)
+    if evaluations is not None:
+        check_int("evaluations", evaluations, 1, 1_000_000)
     check_int("workers", workers, 1, 1000)
 
 

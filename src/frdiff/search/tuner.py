@@ -26,6 +26,7 @@ __all__ = ["RECORDED", "Tuned", "Tuner", "versions"]
 RECORDED = 4
 STEP_DOWN = 0.85
 BUDGETS = 16
+WORTH = 16  # full runs, spent on policies of one budget
 LIBRARIES = ("frdiff", "diffusers", "torch")
 
 
@@ -66,13 +67,21 @@ class Tuner:
     climbs: bool
     seed: int
 
-    def within(self, budget: float, evaluations: int, on_found: OnFound) -> Tuned:
-        """The best policy that costs at most `budget` full steps."""
+    def evaluations(self, budget: float) -> int:
+        """How many policies are worth measuring, within a budget in full steps."""
+        return max(round(WORTH * self.space.full / budget), 1)
+
+    def within(self, budget: float, evaluations: int | None, on_found: OnFound) -> Tuned:
+        """The best policy that costs at most `budget` full steps.
+
+        Args:
+            evaluations: policies to measure; None for `self.evaluations(budget)`.
+        """
         candidates = search_within(
             budget,
             self.space,
             self.calibration,
-            evaluations=evaluations,
+            evaluations=evaluations or self.evaluations(budget),
             climbs=self.climbs,
             quantile=self.quantile,
             seed=self.seed,
@@ -148,23 +157,25 @@ class Tuner:
         share = RECORDED / sum(len(batch.prompts) for batch in self.calibration.batches)
         return (sum(map(self.space.cost, asked)) + share * recorded) / self.space.full
 
-    def cheapest(self, decibels: float, evaluations: int, on_found: OnFound) -> Tuned:
+    def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.
 
         The quality is what the samples of both halves show, less its standard error.
+
+        Args:
+            evaluations: policies to measure for every budget tried; see `within`.
 
         Raises:
             ValueError: not even the largest budget, the full run's, keeps it.
         """
         budgets = [self.space.full * STEP_DOWN**place for place in range(BUDGETS)]
-        each = max(evaluations // BUDGETS.bit_length(), 1)
         kept: Tuned | None = None
         reached = -np.inf
         low, high = -1, BUDGETS
         while high - low > 1:
             place = (low + high) // 2
             try:
-                tuned = self.within(budgets[place], each, on_found)
+                tuned = self.within(budgets[place], evaluations, on_found)
             except OutOfReachError:
                 high = place
                 continue

@@ -100,7 +100,8 @@ def search_within(
         budget: cost of a run, in full steps.
         evaluations: settings to measure at most, fewer steps not counted; two thirds of them
             for shapes.
-        climbs: whether to move single keyframes at last.
+        climbs: whether to move single keyframes at last, of the best shape and of the best one
+            with another step count.
         generation: settings measured at a time; the result depends on it, and on nothing else
             about how they are measured.
         on_found: called with each candidate measured and the number left to measure.
@@ -113,14 +114,13 @@ def search_within(
     found = rivals[:1]
     search.last = len(measure.asked) + evaluations
     solvers = [rival.setting.scheduler for rival in rivals[:SOLVERS]] or space.solvers
-    shape = _descend(search, budget, solvers, max(evaluations * 2 // 3, 1))
-    if shape is None:
-        if not found:
-            raise OutOfReachError(f"a budget of {budget:.2f} full steps pays for no run")
-        return found
-    found.append(shape[1])
-    if climbs:
-        found.append(_climbed(search, *shape, seed, generation))
+    shapes = _descend(search, budget, solvers, max(evaluations * 2 // 3, 1))
+    if not found and not shapes:
+        raise OutOfReachError(f"a budget of {budget:.2f} full steps pays for no run")
+    found += [candidate for _, candidate in shapes[:1]]
+    for number, (shape, start) in enumerate(shapes if climbs else ()):
+        share = search.left // (len(shapes) - number)
+        found.append(_climbed(search, shape, start, share, seed, generation))
     return found
 
 
@@ -132,8 +132,10 @@ def fewer_steps(budget: float, space: Space) -> list[Setting]:
 
 def _descend(
     search: _Search, budget: float, solvers: Sequence[str | None], evaluations: int
-) -> tuple[Shape, Candidate] | None:
-    """The best shape: from the best of a few far apart to whichever neighbour is better.
+) -> list[tuple[Shape, Candidate]]:
+    """The best shape, from the best of a few far apart to whichever neighbour is better.
+
+    After it comes the best one with another step count.
 
     Args:
         solvers: to choose from; shapes begin with the first.
@@ -156,8 +158,6 @@ def _descend(
         for count in steps[1::3] or steps
     ]
     frontier = [shape for shape in coarse if setting(shape) is not None]
-    if not frontier:
-        return None
     known: dict[Shape, float] = {}
     while frontier and search.left > until:
         frontier = frontier[: search.left - until]
@@ -169,14 +169,20 @@ def _descend(
             for shape in neighbours(best, steps, solvers, space.tails, space.depths)
             if shape not in known and setting(shape) is not None
         ]
-    chosen = setting(best)
-    return None if chosen is None else (best, search.candidate("shape", chosen, known[best]))
+    ranked = sorted(known, key=lambda shape: -known[shape])
+    others = [shape for shape in ranked if shape.steps != ranked[0].steps]
+    return [
+        (shape, search.candidate("shape", chosen, known[shape]))
+        for shape in ranked[:1] + others[:1]
+        if (chosen := setting(shape)) is not None
+    ]
 
 
 def _climbed(
     search: _Search,
     shape: Shape,
     start: Candidate,
+    evaluations: int,
     seed: int,
     generation: int,
 ) -> Candidate:
@@ -193,7 +199,7 @@ def _climbed(
         policy.plan(policy.num_steps).keyframes,
         policy.num_steps,
         evaluate,
-        evaluations=search.left + 1,
+        evaluations=evaluations + 1,
         seed=seed,
         generation=generation,
     )
