@@ -7,9 +7,9 @@ READY = $(VENV)/.ready
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
-		"red heart" "pineapple" "penguin" "smiling face with 3 hearts" --steps 25 --guidance 2 \
-		--interval 3 --no-mixing --forecast 1 --targets all --align end \
-		--compare --paper --converged 100 --output outputs/demo
+		"red heart" "pineapple" "penguin" "smiling face with 3 hearts" --guidance 2 \
+		--policy src/frdiff/models/emoji/policies/dpm++-25-speedup-3.json \
+		--compare --paper --interval 3 --converged 100 --output outputs/demo
 
 test: check  ## Lint, types and all tests.
 	$(BIN)/pytest
