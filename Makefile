@@ -40,8 +40,8 @@ bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes w
 		$(BIN)/frdiff analyze $$model --results bench/results || exit 1; done
 	$(BIN)/frdiff report bench/results --output docs/bench
 
-tune: $(READY)  ## Tune the policies that ship with the latent models (about 30 minutes).
-	for model in emoji-dit emoji; do for full in "ddim 50" "dpm++ 25"; do for speedup in 2 3; do \
+tune: $(READY)  ## Tune the policies that ship with the latent models (about 40 minutes).
+	for model in emoji-dit emoji; do for full in "ddim 50" "dpm++ 25"; do for speedup in 2 3 4; do \
 		set -- $$full; $(BIN)/frdiff tune $$model --scheduler $$1 --steps $$2 --speedup $$speedup \
 			--allow-scheduler --journal outputs/tune/$$model-$$1-$$2-$$speedup.journal \
 			--output src/frdiff/models/$$model/policies/$$1-$$2-speedup-$$speedup.json || exit 1; \
