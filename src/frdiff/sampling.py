@@ -49,7 +49,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 # They solve the same equation: with enough steps all of them reach the same picture.
 DETERMINISTIC = ("ddim", "pndm", "euler", "heun", "lms", "dpm++", "dpm++karras", "unipc")
-# What comes closest to that picture, given 100 steps: to 69 dB and more on the shipped models. Steps
+# What comes closest to that picture, to 69 dB and more with 100 steps on the shipped models. Steps
 # even in time end with a large one that leaves 40 to 50 dB, the same whatever the solver.
 CONVERGED = "dpm++karras"
 
