@@ -3,9 +3,10 @@
     python bench/gates.py [--model emoji-dit] [--speedup 2 3]
 
 On 50 DDIM steps, features of whole residuals copied (the paper's own targets leave too much to pay
-for half the cost on a DiT), but for the search, which is free to choose. Prints the median PSNR in dB to the converged solution and to the full run, which is what
-gates are learnt on, over noises that nothing was tuned on, and what the choice of a policy cost, in
-full runs of the pictures tuned on.
+for half the cost on a DiT), but for the search, which is free to choose. Prints the median PSNR in
+dB to the converged solution and to the full run, which is what gates are learnt on, over noises
+that nothing was tuned on, and what the choice of a policy cost, in full runs of the pictures tuned
+on.
 """
 
 import argparse
