@@ -22,9 +22,9 @@ import frdiff
 from frdiff.bench.runner import choose_prompts
 from frdiff.compare import psnr
 from frdiff.models import GUIDANCE, shipped_captions
-from frdiff.sampling import sample, set_scheduler
+from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample, set_scheduler
 
-STEPS, CONVERGED, SEED = 50, 100, 500_000
+STEPS, SEED = 50, 500_000
 
 
 def main() -> None:
@@ -43,12 +43,12 @@ def main() -> None:
     def draw(steps: int) -> object:
         return sample(pipe, prompts, steps=steps, seed=SEED, guidance=guidance)
 
-    set_scheduler(pipe, "dpm++karras")
-    truth = draw(CONVERGED)
+    set_scheduler(pipe, CONVERGED)
+    truth = draw(CONVERGED_STEPS)
     set_scheduler(pipe, "ddim")
     full = draw(STEPS)
     # Gates are learnt once for all speed-ups: the journal keeps them.
-    folder = Path(tempfile.mkdtemp())
+    folder = tempfile.TemporaryDirectory()
     print(f"full run: {STEPS} steps of DDIM, {statistics.median(psnr(truth, full)):.1f} dB")
     for speedup in options.speedup:
         computed = 0
@@ -66,7 +66,7 @@ def main() -> None:
                     speedup=speedup,
                     method=method,
                     guidance=guidance,
-                    journal=folder / method,
+                    journal=Path(folder.name) / method,
                 )
                 steps = policy.origin.num_inference_steps
                 runs = policy.origin.figures["search_runs"]

@@ -17,9 +17,9 @@ import frdiff
 from frdiff.bench.runner import choose_prompts
 from frdiff.compare import psnr
 from frdiff.models import GUIDANCE, shipped_captions
-from frdiff.sampling import sample, set_scheduler
+from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample, set_scheduler
 
-STEPS, CONVERGED, SEED, BATCH = 25, 100, 700_000, 16
+STEPS, SEED, BATCH = 25, 700_000, 16
 SLACK = 0.5
 
 
@@ -54,8 +54,8 @@ def main() -> None:
             ]
         )
 
-    set_scheduler(pipe, "dpm++karras")
-    truth = draw(CONVERGED)
+    set_scheduler(pipe, CONVERGED)
+    truth = draw(CONVERGED_STEPS)
     kept = 0
     for seed in range(options.repetitions):
         began = time.perf_counter()

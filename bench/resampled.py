@@ -18,9 +18,9 @@ import frdiff
 from frdiff.bench.runner import choose_prompts
 from frdiff.compare import psnr
 from frdiff.models import GUIDANCE, shipped_captions, shipped_policies
-from frdiff.sampling import sample, set_scheduler
+from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample, set_scheduler
 
-POLICY, CONVERGED, SEED = "dpm++-25-speedup-2", 100, 600_000
+POLICY, SEED = "dpm++-25-speedup-2", 600_000
 # Solver, None for the policy's own, and steps, as a share of what it was tuned for.
 RUNS = [(None, 1.0), (None, 0.75), (None, 1.25), ("dpm++", 1.0), ("unipc", 1.0)]
 VARY = ("keyframes", "reuse", "targets", "jumps", "weights")
@@ -42,8 +42,8 @@ def main() -> None:
         prompts = choose_prompts(captions, options.pictures, 1)
 
         draw = partial(sample, pipe, prompts, seed=SEED, guidance=guidance)
-        set_scheduler(pipe, "dpm++karras")
-        truth = draw(steps=CONVERGED)
+        set_scheduler(pipe, CONVERGED)
+        truth = draw(steps=CONVERGED_STEPS)
         policy = shipped_policies(model)[POLICY]
         for other, share in track(RUNS, model):
             steps = round(share * policy.origin.num_inference_steps)

@@ -20,6 +20,7 @@ from diffusers.utils.torch_utils import randn_tensor
 
 __all__ = [
     "CONVERGED",
+    "CONVERGED_STEPS",
     "SCHEDULERS",
     "interchangeable",
     "sample",
@@ -52,6 +53,7 @@ DETERMINISTIC = ("ddim", "pndm", "euler", "heun", "lms", "dpm++", "dpm++karras",
 # What comes closest to that picture, to 69 dB and more with 100 steps on the shipped models. Steps
 # even in time end with a large one that leaves 40 to 50 dB, the same whatever the solver.
 CONVERGED = "dpm++karras"
+CONVERGED_STEPS = 100
 
 
 def scheduler_name(scheduler: SchedulerMixin) -> str | None:

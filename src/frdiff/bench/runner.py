@@ -33,13 +33,12 @@ from frdiff.bench.results import (
 from frdiff.compare import ssim
 from frdiff.denoisers import find_denoisers, weights_hash
 from frdiff.run import Stats
-from frdiff.sampling import CONVERGED, sample
+from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample
 
 __all__ = ["Bench", "choose_prompts", "is_finished", "measure_all", "write_absence"]
 
 OnEvent = Callable[[str, int, int | None], None]
 
-CONVERGED_STEPS = 100
 AGREEMENT_DB = 60.0
 STRIP_PICTURES = 6
 GROUP = 4

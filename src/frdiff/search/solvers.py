@@ -5,7 +5,13 @@ import copy
 from diffusers import SchedulerMixin
 
 from frdiff.policy import config_hash
-from frdiff.sampling import CONVERGED, interchangeable, scheduler_name, set_scheduler
+from frdiff.sampling import (
+    CONVERGED,
+    CONVERGED_STEPS,
+    interchangeable,
+    scheduler_name,
+    set_scheduler,
+)
 from frdiff.search.space import in_full
 from frdiff.search.subject import PipelineSubject, Subject
 from frdiff.setting import Setting
@@ -13,7 +19,6 @@ from frdiff.setting import Setting
 __all__ = ["converged", "run_length", "scheduler_of", "solvers_of"]
 
 CHOICES = ("dpm++", "unipc", "dpm++karras")
-CONVERGED_STEPS = 100
 
 
 def solvers_of(subject: Subject, allow_scheduler: bool) -> list[str | None]:
