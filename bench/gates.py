@@ -1,4 +1,4 @@
-"""Auto-FR as published against evenly spaced keyframes and against the default search.
+"""The Auto-FR of the paper against evenly spaced keyframes and against the default search.
 
     python bench/gates.py [--model emoji-dit] [--speedup 2 3]
 
@@ -11,9 +11,7 @@ on.
 
 import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import torch
 from rich.progress import track
@@ -23,6 +21,7 @@ from frdiff.bench.runner import choose_prompts
 from frdiff.compare import psnr
 from frdiff.models import GUIDANCE, shipped_captions
 from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample, set_scheduler
+from frdiff.search.shapes import spaced
 
 STEPS, SEED = 50, 500_000
 
@@ -47,16 +46,16 @@ def main() -> None:
     truth = draw(CONVERGED_STEPS)
     set_scheduler(pipe, "ddim")
     full = draw(STEPS)
-    # Gates are learnt once for all speed-ups: the journal keeps them.
-    folder = tempfile.TemporaryDirectory()
     print(f"full run: {STEPS} steps of DDIM, {statistics.median(psnr(truth, full)):.1f} dB")
     for speedup in options.speedup:
         computed = 0
-        for method in track(("gates", "even", "search"), f"{speedup:g}x"):
+        for method in track(("gates", "even", "even to the last", "search"), f"{speedup:g}x"):
             began = time.perf_counter()
-            if method == "even":
+            if method.startswith("even"):
                 places = [i * STEPS // computed for i in range(computed)]
-                policy = frdiff.KeyframePolicy(STEPS, places, targets="all")
+                if method != "even":
+                    places = list(spaced(STEPS, computed))
+                policy = frdiff.KeyframePolicy(STEPS, places, forecast=0, targets="all")
                 steps, runs = STEPS, 0.0
             else:
                 policy = frdiff.tune(
@@ -66,7 +65,6 @@ def main() -> None:
                     speedup=speedup,
                     method=method,
                     guidance=guidance,
-                    journal=Path(folder.name) / method,
                 )
                 steps = policy.origin.num_inference_steps
                 runs = policy.origin.figures["search_runs"]
@@ -76,7 +74,7 @@ def main() -> None:
                 drawn = draw(steps)
             decibels, likeness = (statistics.median(psnr(to, drawn)) for to in (truth, full))
             print(
-                f"{speedup:g}x {method:7} {steps:3} steps, {computed:2} in full: "
+                f"{speedup:g}x {method:16} {steps:3} steps, {computed:2} in full: "
                 f"{decibels:.1f} dB, {likeness:.1f} dB to the full run, "
                 f"chosen by {runs:.0f} full runs in {seconds:.0f} s",
                 flush=True,

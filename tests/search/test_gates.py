@@ -13,10 +13,11 @@ PLANTED = (2, 4)
 
 
 class Stairs(torch.nn.Module):
-    """A denoiser whose only feature changes at `PLANTED` steps and nowhere else."""
+    """A denoiser whose only feature changes at planted steps and nowhere else."""
 
-    def __init__(self, timesteps):
+    def __init__(self, timesteps, planted=PLANTED):
         super().__init__()
+        self.planted = planted
         self.inner = torch.nn.Linear(4, 4)
         self.inner.weight.data = torch.eye(4)
         # In different directions, so that errors at different steps do not cancel.
@@ -25,7 +26,7 @@ class Stairs(torch.nn.Module):
 
     def forward(self, x, t):
         step = int((self.timesteps == t).nonzero()[0])
-        level = self.levels[sum(planted <= step for planted in PLANTED)]
+        level = self.levels[sum(planted <= step for planted in self.planted)]
         return (0.5 * x + self.inner(level.expand_as(x)),)
 
 
@@ -60,6 +61,22 @@ def test_planted_keyframes_are_found(stairs):
     )
     assert logits[0] == np.inf
     assert tuple(np.flatnonzero(logits > 0)) == (0, *PLANTED)
+
+
+@pytest.mark.parametrize("planted", [(1, 2), (3, 4)])
+def test_as_many_as_asked_for_are_found_from_an_even_start(stairs, planted):
+    subject = looping(Stairs(stairs.denoiser.timesteps, planted), stairs.scheduler)
+    logits = learn_gates(subject, STEPS, BATCHES, keyframes=3, targets=["inner"])
+    assert sorted(np.argsort(-logits)[:3]) == [0, *planted]
+
+
+def test_so_many_gates_are_open():
+    logits = torch.tensor([-2.0, 0.1, -1.0], requires_grad=True)
+    gates = open_gates(logits, 2)
+    assert gates.tolist() == [0, 1, 1]
+    gates.sum().backward()
+    soft = torch.sigmoid(logits.detach())
+    assert torch.allclose(logits.grad, soft * (1 - soft))
 
 
 def test_gates_are_rounded_and_let_the_gradient_through():

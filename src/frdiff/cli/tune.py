@@ -50,7 +50,8 @@ def tune(
         bool, typer.Option("--pareto", help="Or one policy for each of several speed-ups.")
     ] = False,
     method: Annotated[
-        str, typer.Option(help='"search", or "gates": Auto-FR as published.')
+        str,
+        typer.Option(help='"search", or "gates": the Auto-FR of the paper.'),
     ] = METHODS[0],
     steps: Annotated[int, typer.Option(min=2, help="Steps of the full run.")] = 25,
     scheduler: Annotated[

@@ -16,7 +16,7 @@ from torch import nn
 from frdiff.denoisers import weights_hash
 from frdiff.policy import Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
-from frdiff.policy.checks import check_float, check_int, checked_list
+from frdiff.policy.checks import check_float, check_int, checked_list, quote
 from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
@@ -106,8 +106,9 @@ def tune(
             less.
         min_psnr: or the least quality to keep, in dB, as cheaply as can be.
         pareto: or a list of policies, one for each of the speed-ups in `PARETO`.
-        method: `"search"`, or `"gates"` for Auto-FR as published: keyframes alone, learnt by
-            gradient, with features copied. What it finds is returned, better or not.
+        method: `"search"`, or `"gates"` for the paper's Auto-FR: keyframes alone, as many as the
+            budget pays for, learnt by gradient, with features copied. What it finds is returned,
+            better or not.
         denoiser: of a function: the network that it calls. It takes `scheduler` too.
         scheduler: of a function: what it steps.
         allow_scheduler: choose DPM-Solver++, on Karras' noise levels or not, or UniPC where they
@@ -180,10 +181,12 @@ def tune(
             on_event(Progress(candidate.found_by, done, total, candidate))
 
         if method == "gates":
-            for budget in budgets:
-                tuner.keyframes_within(budget)
-            logits, spent = _gates(subject, full, halves[0], targets, notes, on_event)
-            found = [tuner.by_gates(budget, logits, spent) for budget in budgets]
+            learn = partial(_keyframes_learnt, subject, full, halves[0], targets, notes, on_event)
+            counts = [tuner.keyframes_within(budget) for budget in budgets]
+            found = [
+                tuner.by_gates(budget, *learn(count))
+                for budget, count in zip(budgets, counts, strict=True)
+            ]
         elif min_psnr is not None:
             found = [tuner.cheapest(min_psnr, evaluations, on_found)]
         else:
@@ -228,33 +231,36 @@ def _space(
     return full.steps, space
 
 
-def _gates(
+def _keyframes_learnt(
     subject: Subject,
     num_steps: int,
     half: Sequence[Batch],
     targets: Targets,
     notes: Journal,
     on_event: OnEvent,
-) -> tuple[np.ndarray, float]:
-    """The logits of learnt gates, and what they cost in full runs of the half."""
+    count: int,
+) -> tuple[list[int], float]:
+    """So many keyframes by learnt gates, and what they cost in full runs of the half."""
     samples = [(batch.seed + i, name) for batch in half for i, name in enumerate(batch.prompts)]
-    if "gates" not in notes:
+    question = f"gates, {count} open"
+    if question not in notes:
         logits = learn_gates(
             subject,
             num_steps,
             [Batch(seed, (name,)) for seed, name in samples],
+            keyframes=count,
             targets=targets,
             on_iteration=lambda done, loss, _: on_event(
                 Progress(f"gates, loss {loss:.2e}", done, ITERATIONS)
             ),
         )
-        notes["gates"] = logits[1:].tolist()
-    learnt = checked_list("gates in the journal", notes["gates"])
-    for logit in learnt:
-        check_float("a gate in the journal", logit, -1e6, 1e6)
-    if len(learnt) != num_steps - 1:
-        raise ValueError(f"the journal must have {num_steps - 1} gates, got {len(learnt)}")
-    return np.array([np.inf, *learnt]), ITERATIONS * RUNS / len(samples)
+        notes[question] = sorted(np.argsort(-logits, kind="stable")[:count].tolist())
+    learnt = checked_list("keyframes in the journal", notes[question])
+    for keyframe in learnt:
+        check_int("a keyframe in the journal", keyframe, 0, num_steps - 1)
+    if len({*learnt}) != count:
+        raise ValueError(f"the journal must have {count} keyframes, got {quote(learnt)}")
+    return sorted(learnt), ITERATIONS * RUNS / len(samples) + 1
 
 
 def _shares(

@@ -1,10 +1,15 @@
 """Auto-FR as published: keyframes learnt by gradient through the whole sampling loop.
 
-Every step but the first has a gate. Its logit's sign says whether the step computes its features or
-takes those of the last step that did; the gradient passes straight through the rounding. The loss
-is the mean squared difference of the final latents to the full run's, and a price for every open
-gate. The model stays in eval mode; the released script leaves it in train mode, which drops class
-labels at random.
+Every step but the first has a gate. It says whether the step computes its features or takes those
+of the last step that did; the gradient passes straight through the rounding. The loss is the mean
+squared difference of the final latents to the full run's. The model stays in eval mode; the
+released script leaves it in train mode, which drops class labels at random.
+
+As published, a gate is open where its logit is above 0, and every open gate has a price. All begin
+open, where the loss is at its least and only the price has a gradient, so all close in the same
+iteration; the loss of nothing but reuse is then so large that Adam hardly moves them afterwards.
+With a number of keyframes, as `tune` has from its budget, the gates of the largest logits are open,
+evenly spaced at first, and open gates have no price.
 
 Memory does not grow with the number of steps but for latents: a denoiser call keeps its input
 alone and is run again when its gradient is asked for, and the features it had in store are made
@@ -35,18 +40,27 @@ from frdiff.search.subject import Batch, Subject
 __all__ = ["ITERATIONS", "LOGIT", "RUNS", "learn_gates", "open_gates"]
 
 LOGIT = 0.1
-ITERATIONS = 100
-# The full run, the run with gates, both halves of its gradient, and features made again.
-RUNS = 5.5
+EVEN_LOGIT = 0.02  # four iterations from one side to the other
+ITERATIONS = 60
+# The run with gates, both halves of its gradient, and features made again.
+RUNS = 4.5
 RATE = 5e-3
 
 Features = tuple[Tensor, ...]
 
 
-def open_gates(logits: Tensor) -> Tensor:
-    """1 where a step computes, 0 where it reuses, with the gradient of `sigmoid(logits)`."""
+def open_gates(logits: Tensor, count: int | None = None) -> Tensor:
+    """1 where a step computes, 0 where it reuses, with the gradient of `sigmoid(logits)`.
+
+    Args:
+        count: how many are open, those of the largest logits; None opens those above 0.
+    """
     soft = logits.sigmoid()
-    return soft.round().detach() + (soft - soft.detach())
+    hard = soft.detach().round()
+    if count is not None:
+        largest = logits.detach().topk(count).indices
+        hard = torch.zeros_like(hard).scatter(0, largest, 1.0)
+    return hard + (soft - soft.detach())
 
 
 def learn_gates(
@@ -54,17 +68,20 @@ def learn_gates(
     num_steps: int,
     batches: Sequence[Batch],
     *,
+    keyframes: int | None = None,
     targets: Targets = "paper",
     iterations: int = ITERATIONS,
     weight: float = 1e-3,
     rate: float = RATE,
     on_iteration: Callable[[int, float, np.ndarray], None] = lambda done, loss, logits: None,
 ) -> np.ndarray:
-    """The logits of all steps, shape (steps,); those above 0 compute. Step 0 always does.
+    """The logits of all steps, shape (steps,). Step 0 always computes, its logit is infinite.
 
     Args:
         subject: its scheduler takes `num_steps` steps.
         batches: drawn in turns, one per iteration; the paper draws one sample at a time.
+        keyframes: how many steps compute, those of the largest logits; None for the published
+            price, by which those above 0 do.
         weight: price of an open gate. Larger: fewer keyframes.
         rate: of Adam.
         on_iteration: called with the number done, the loss and the logits.
@@ -77,24 +94,38 @@ def learn_gates(
             f"gates are learnt for one denoiser, got {len(subject.denoisers)}; leave method out"
         )
     (denoiser,) = subject.denoisers
-    logits = torch.full((num_steps - 1,), LOGIT, requires_grad=True)
+    logits = _first_logits(num_steps, keyframes).requires_grad_()
+    whole: dict[int, Tensor] = {}
     optimizer = torch.optim.Adam([logits], lr=rate)
     with _gated(denoiser, subject.scheduler, targets) as loop, _frozen(subject.modules):
         for iteration in range(iterations):
-            batch = batches[iteration % len(batches)]
-            with torch.no_grad():
-                full = loop.latents(subject, num_steps, batch, torch.ones(num_steps))
-            gates = torch.cat([torch.ones(1), open_gates(logits)])
+            turn = iteration % len(batches)
+            batch = batches[turn]
+            if turn not in whole:
+                with torch.no_grad():
+                    whole[turn] = loop.latents(subject, num_steps, batch, torch.ones(num_steps))
+            opened = open_gates(logits, None if keyframes is None else keyframes - 1)
+            gates = torch.cat([torch.ones(1), opened])
             latents = loop.latents(subject, num_steps, batch, gates)
             if not latents.requires_grad:
                 raise ValueError("this loop lets no gradient through; do not run it under no_grad")
-            price = torch.relu(2 * logits.sigmoid() - 1).sum()
-            loss = nn.functional.mse_loss(latents.float(), full.float()).cpu() + weight * price
+            loss = nn.functional.mse_loss(latents.float(), whole[turn].float()).cpu()
+            if keyframes is None:
+                loss = loss + weight * torch.relu(2 * logits.sigmoid() - 1).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             on_iteration(iteration + 1, loss.item(), _numbers(logits))
     return _numbers(logits)
+
+
+def _first_logits(num_steps: int, keyframes: int | None) -> Tensor:
+    """Of all steps but the first."""
+    if keyframes is None:
+        return torch.full((num_steps - 1,), LOGIT)
+    even = [i * num_steps // keyframes for i in range(1, keyframes)]
+    signs = [1.0 if step in even else -1.0 for step in range(1, num_steps)]
+    return EVEN_LOGIT * torch.tensor(signs)
 
 
 def _numbers(logits: Tensor) -> np.ndarray:

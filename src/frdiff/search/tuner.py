@@ -1,6 +1,7 @@
 """A tuner: searches within budgets, and lets samples it has not searched on decide."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -104,16 +105,14 @@ class Tuner:
             )
         return count
 
-    def by_gates(self, budget: float, logits: np.ndarray, spent: float) -> Tuned:
-        """The policy of the gates that want to be open most, as many as the budget pays for.
+    def by_gates(self, budget: float, keyframes: Sequence[int], spent: float) -> Tuned:
+        """The policy of keyframes learnt by gates.
 
         Args:
-            logits: one per step of the full run, see `frdiff.search.gates`.
+            keyframes: of the full run, see `frdiff.search.gates`.
             spent: on learning them, in full runs of the calibration half.
         """
         space = self.space
-        count = self.keyframes_within(budget)
-        keyframes = sorted(np.argsort(-logits, kind="stable")[:count].tolist())
         settings = [*fewer_steps(budget, space), space.copying(keyframes)]
         names = ["fewer steps"] * (len(settings) - 1) + ["gates"]
         candidates = [
