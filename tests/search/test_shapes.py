@@ -6,7 +6,7 @@ import pytest
 from frdiff.search.shapes import POWERS, Shape, affordable, ladder, neighbours, spaced
 
 
-@pytest.mark.parametrize("power", POWERS[1:])
+@pytest.mark.parametrize("power", POWERS)
 def test_keyframes_are_different_and_reach_from_first_to_last_step(power):
     for num_steps, count in itertools.combinations(range(2, 30, 3), 2):
         count, num_steps = sorted((count, num_steps))
@@ -48,9 +48,12 @@ def test_ladder_rises_to_its_limit():
 def test_neighbours_differ_in_one_number_by_one_place_or_in_the_solver():
     reuse = Shape(20, tail=1, depth=2)
     near = [replace(reuse, steps=10), replace(reuse, steps=30), replace(reuse, solver="unipc")]
-    near += [replace(reuse, power=POWERS[1]), replace(reuse, depth=3)]
+    # A full run's keyframes are beside every power.
+    near += [replace(reuse, power=power) for power in POWERS] + [replace(reuse, depth=3)]
     choices = [10, 20, 30], [None, "unipc"], [0, 1], [2, 3]
     assert list(neighbours(reuse, *choices)) == [*near, replace(reuse, tail=0)]
     # Jumps compute no target.
     jumps = replace(reuse, jumps=True)
     assert list(neighbours(jumps, *choices)) == [replace(shape, jumps=True) for shape in near]
+    crowded = [shape.power for shape in neighbours(replace(reuse, power=1.3), *choices)]
+    assert [power for power in crowded if power != 1.3] == [None, 1.15, 1.6]

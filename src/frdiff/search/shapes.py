@@ -8,7 +8,7 @@ __all__ = ["POWERS", "Shape", "affordable", "ladder", "neighbours", "spaced"]
 
 T = TypeVar("T")
 
-POWERS = (None, 1.0, 1.15, 1.3, 1.6, 2.0, 2.5)
+POWERS = (1.0, 1.15, 1.3, 1.6, 2.0, 2.5)
 RUNGS = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0)
 
 
@@ -86,7 +86,9 @@ def neighbours(
     for solver in solvers:
         if solver != shape.solver:
             yield replace(shape, solver=solver)
-    for power in _beside(shape.power, POWERS):
+    # What a full run says has no place among the powers, so it is beside all of them.
+    powers = POWERS if shape.power is None else (None, *_beside(shape.power, POWERS))
+    for power in powers:
         yield replace(shape, power=power)
     for depth in _beside(shape.depth, depths):
         yield replace(shape, depth=depth)
