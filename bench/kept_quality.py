@@ -7,19 +7,15 @@ converged solution, on pictures that the search has not seen.
 """
 
 import argparse
-import statistics
 import time
 
-import numpy as np
-import torch
+from shipped import Shipped, options_of, tuned_setting
 
 import frdiff
-from frdiff.bench.runner import choose_prompts
-from frdiff.compare import psnr
-from frdiff.models import GUIDANCE, shipped_captions
-from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample, set_scheduler
+from frdiff.models import shipped_captions
+from frdiff.sampling import set_scheduler
 
-STEPS, SEED, BATCH = 25, 700_000, 16
+SOLVER, STEPS, SEED = "dpm++", 25, 700_000
 SLACK = 0.5
 
 
@@ -31,50 +27,26 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--evaluations", type=int)
     parser.add_argument("--pictures", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    pipe = frdiff.load_model(options.model)
-    captions, guidance = shipped_captions(options.model), GUIDANCE[options.model]
+    options = options_of(parser)
+    captions = shipped_captions(options.model)
     # Every third prompt is kept from the search.
-    unseen = choose_prompts(captions[::3], options.pictures, 0)
-    searched = [name for i, name in enumerate(captions) if i % 3]
-
-    def draw(steps: int) -> np.ndarray:
-        return np.concatenate(
-            [
-                sample(
-                    pipe,
-                    unseen[start : start + BATCH],
-                    steps=steps,
-                    seed=SEED + start,
-                    guidance=guidance,
-                )
-                for start in range(0, len(unseen), BATCH)
-            ]
-        )
-
-    set_scheduler(pipe, CONVERGED)
-    truth = draw(CONVERGED_STEPS)
+    shipped = Shipped(options.model, options.pictures, SEED, captions[::3])
+    set_scheduler(shipped.pipe, SOLVER)
     kept = 0
     for seed in range(options.repetitions):
         began = time.perf_counter()
-        set_scheduler(pipe, "dpm++")
         policy = frdiff.tune(
-            pipe,
-            searched,
+            shipped.pipe,
+            [name for i, name in enumerate(captions) if i % 3],
             num_steps=STEPS,
             min_psnr=options.min_psnr,
-            guidance=guidance,
+            guidance=shipped.guidance,
             allow_scheduler=True,
             evaluations=options.evaluations,
             seed=seed,
         )
         seconds = time.perf_counter() - began
-        if policy.origin.solver is not None:
-            set_scheduler(pipe, policy.origin.solver)
-        with frdiff.apply(pipe, policy):
-            decibels = statistics.median(psnr(truth, draw(policy.origin.num_inference_steps)))
+        decibels = shipped.decibels(tuned_setting(policy, SOLVER))
         kept += decibels >= options.min_psnr - SLACK
         figures = policy.origin.figures
         print(

@@ -8,17 +8,14 @@ likewise of a policy tuned for these very steps at the cost that the shipped one
 """
 
 import argparse
-import statistics
-from functools import partial
 
-import torch
 from rich.progress import track
+from shipped import Shipped, options_of
 
 import frdiff
-from frdiff.bench.runner import choose_prompts
-from frdiff.compare import psnr
-from frdiff.models import GUIDANCE, shipped_captions, shipped_policies
-from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample, set_scheduler
+from frdiff.models import shipped_captions, shipped_policies
+from frdiff.sampling import set_scheduler
+from frdiff.setting import Setting
 
 POLICY, SEED = "dpm++-25-speedup-2", 600_000
 # Solver, None for the policy's own, and steps, as a share of what it was tuned for.
@@ -32,37 +29,30 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["emoji-dit", "emoji"])
     parser.add_argument("--pictures", type=int, default=32)
     parser.add_argument("--evaluations", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = options_of(parser)
     lines = [f"{'':10} {'solver':11} steps  in full, dB resampled  in full, dB tuned there"]
     for model in options.models:
-        pipe = frdiff.load_model(model)
-        captions, guidance = shipped_captions(model), GUIDANCE[model]
-        prompts = choose_prompts(captions, options.pictures, 1)
-
-        draw = partial(sample, pipe, prompts, seed=SEED, guidance=guidance)
-        set_scheduler(pipe, CONVERGED)
-        truth = draw(steps=CONVERGED_STEPS)
+        shipped = Shipped(model, options.pictures, SEED)
         policy = shipped_policies(model)[POLICY]
+        own = shipped.pipe.scheduler
         for other, share in track(RUNS, model):
             steps = round(share * policy.origin.num_inference_steps)
             solver = other or policy.origin.solver or "dpm++"
-            set_scheduler(pipe, solver)
-            resampled = policy.resample(pipe.scheduler, steps)
+            shipped.pipe.scheduler = own
+            set_scheduler(shipped.pipe, solver)
+            resampled = policy.resample(shipped.pipe.scheduler, steps)
             tuned = frdiff.tune(
-                pipe,
-                captions,
+                shipped.pipe,
+                shipped_captions(model),
                 num_steps=steps,
                 budget=policy.origin.figures["cost"] / steps,
                 vary=VARY,
-                guidance=guidance,
+                guidance=shipped.guidance,
                 evaluations=options.evaluations,
             )
             row = f"{model:10} {solver:11} {steps:5}"
             for used in (resampled, tuned):
-                with frdiff.apply(pipe, used):
-                    decibels = statistics.median(psnr(truth, draw(steps=steps)))
+                decibels = shipped.decibels(Setting(steps, used))
                 row += f"{len(used.plan(steps).keyframes):9} {decibels:8.1f}"
             lines.append(row)
     print("\n".join(lines))

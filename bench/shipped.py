@@ -1,0 +1,91 @@
+"""What the benches of this folder share: a shipped model and pictures to measure settings on."""
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+import frdiff
+from frdiff.bench.runner import choose_prompts
+from frdiff.compare import psnr
+from frdiff.models import GUIDANCE, shipped_captions
+from frdiff.policy import Policy
+from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample
+from frdiff.setting import Setting
+
+BATCH = 16
+
+
+def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was asked for; as many threads are set."""
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    return options
+
+
+def tuned_setting(policy: Policy, solver: str) -> Setting:
+    """The setting of a policy that `frdiff.tune` found.
+
+    Args:
+        solver: for a policy that keeps the pipeline's own.
+    """
+    return Setting(policy.origin.num_inference_steps, policy, policy.origin.solver or solver)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A shipped model, and prompts and noises of its own.
+
+    Attributes:
+        name: of the model.
+        pictures: drawn per setting.
+        seed: picture i is drawn from seed + i.
+        captions: to choose prompts from; None for all that the model knows.
+    """
+
+    name: str
+    pictures: int
+    seed: int
+    captions: Sequence[str] | None = None
+
+    @cached_property
+    def pipe(self) -> DiffusionPipeline:
+        """The pipeline."""
+        return frdiff.load_model(self.name)
+
+    @property
+    def guidance(self) -> float | None:
+        """The guidance scale it is drawn with."""
+        return GUIDANCE[self.name]
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """The converged solution."""
+        return self.draw(Setting(CONVERGED_STEPS, None, CONVERGED))
+
+    def draw(self, setting: Setting) -> np.ndarray:
+        """Pictures (N, H, W, C) in [0, 1]."""
+        captions = shipped_captions(self.name) if self.captions is None else self.captions
+        prompts = choose_prompts(captions, self.pictures, 1)
+        with setting.attached(self.pipe):
+            drawn = [
+                sample(
+                    self.pipe,
+                    prompts[start : start + BATCH],
+                    steps=setting.steps,
+                    seed=self.seed + start,
+                    guidance=self.guidance,
+                )
+                for start in range(0, self.pictures, BATCH)
+            ]
+        return np.concatenate(drawn)
+
+    def decibels(self, setting: Setting) -> float:
+        """The median PSNR to the converged solution."""
+        return statistics.median(psnr(self.truth, self.draw(setting)))
