@@ -19,8 +19,8 @@ from shipped import Shipped, options_of, tuned_setting
 import frdiff
 from frdiff.compare import psnr
 from frdiff.models import shipped_captions
+from frdiff.policy.jumps import spaced
 from frdiff.sampling import set_scheduler
-from frdiff.search.shapes import spaced
 from frdiff.setting import Setting
 
 SOLVER, STEPS, SEED = "ddim", 50, 500_000

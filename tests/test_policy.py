@@ -67,7 +67,11 @@ def test_resample_takes_weights_from_the_nearest_step_in_between():
         assert plan[index].mixing_weight == by_hand[index]
 
 
-@pytest.mark.parametrize("policy", [UNIFORM, EXPLICIT], ids=["uniform", "keyframes"])
+@pytest.mark.parametrize(
+    "policy",
+    [UNIFORM, EXPLICIT, frdiff.JumpPolicy(1.5, 2.0, 2, "noise")],
+    ids=["uniform", "keyframes", "jumps"],
+)
 def test_save_and_load_are_inverse(policy, tmp_path):
     path = tmp_path / "policy.json"
     policy.save(path)
@@ -123,7 +127,10 @@ GOOD = {
         ("[" * 200_000, "not a valid policy file"),
         (json.dumps(GOOD | {"frdiff_policy": 2}), "version 2 is not supported"),
         (json.dumps(GOOD | {"frdiff_policy": True}), "version True is not supported"),
-        (json.dumps(GOOD | {"kind": "__import__"}), "kind must be one of uniform, keyframes"),
+        (
+            json.dumps(GOOD | {"kind": "__import__"}),
+            "kind must be one of uniform, jumps, keyframes",
+        ),
         (json.dumps(GOOD | {"kind": ["uniform"]}), "kind must be one of"),
         (json.dumps(GOOD | {"code": "rm"}), r"fields unknown: \['code'\]"),
         (json.dumps({k: v for k, v in GOOD.items() if k != "tau"}), r"missing: \['tau'\]"),

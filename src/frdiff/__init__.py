@@ -4,6 +4,7 @@ from frdiff.models import load_model
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy import (
     AdaptivePolicy,
+    JumpPolicy,
     KeyframePolicy,
     Policy,
     TablePolicy,
@@ -17,6 +18,7 @@ from frdiff.search import tune
 __all__ = [
     "Action",
     "AdaptivePolicy",
+    "JumpPolicy",
     "KeyframePolicy",
     "Plan",
     "Policy",

@@ -225,9 +225,12 @@ class Bank:
                     shelf.aim(fitted)
                 else:
                     shelf.aim(extrapolation_weights(shelf.nodes[: self.taken], coordinate))
-            kept = max(len(context.scores.nodes), 1)
-            fits = len(step.score_weights) <= kept
-            context.scores.aim(step.score_weights if fits else (1.0,))
+            kept = context.scores.nodes
+            if not step.score_weights:
+                context.scores.aim(extrapolation_weights(kept, coordinate))
+            else:
+                fits = len(step.score_weights) <= max(len(kept), 1)
+                context.scores.aim(step.score_weights if fits else (1.0,))
 
     @property
     def nbytes(self) -> int:

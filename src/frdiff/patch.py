@@ -60,7 +60,7 @@ class DenoiserPatch:
         on_call: Callable[[], None],
     ) -> None:
         self.denoiser = denoiser
-        self.targets = find_targets(denoiser, policy.targets)
+        self.targets = find_targets(denoiser, policy.targets) if policy.targets else []
         self.groups = grouped(self.targets, policy.groups)
         self.policy = policy
         self.stores = policy.reuses

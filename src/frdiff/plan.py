@@ -31,7 +31,8 @@ class Step:
         forecast_weights: of every group's last stored features, newest first, each summing to 1;
             None extrapolates.
         score_weights: of the last keyframes' scores, newest first, summing to 1; what a jump
-            takes, and what is mixed in where the mixing weight is below 1.
+            takes, and what is mixed in where the mixing weight is below 1; none extrapolates from
+            all that are kept.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
             None decides nothing while sampling.
     """

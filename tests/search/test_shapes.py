@@ -1,27 +1,7 @@
 import itertools
 from dataclasses import replace
 
-import pytest
-
-from frdiff.search.shapes import POWERS, Shape, affordable, ladder, neighbours, spaced
-
-
-@pytest.mark.parametrize("power", POWERS)
-def test_keyframes_are_different_and_reach_from_first_to_last_step(power):
-    for num_steps, count in itertools.combinations(range(2, 30, 3), 2):
-        count, num_steps = sorted((count, num_steps))
-        keyframes = spaced(num_steps, count, power)
-        assert len(set(keyframes)) == count
-        assert list(keyframes) == sorted(keyframes)
-        assert (keyframes[0], keyframes[-1]) == (0, num_steps - 1)
-
-
-def test_even_spacing_and_crowding():
-    assert spaced(13, 4) == (0, 4, 8, 12)
-    # 1 - (1 - u)^2 at u = 0, 1/2, 1 of 12.
-    assert spaced(13, 3, power=2) == (0, 9, 12)
-    assert spaced(5, 5, power=2.5) == (0, 1, 2, 3, 4)
-    assert spaced(7, 1) == (0,)
+from frdiff.search.shapes import POWERS, Shape, affordable, ladder, neighbours
 
 
 def test_a_budget_is_spent_and_never_exceeded():

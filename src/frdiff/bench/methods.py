@@ -12,7 +12,14 @@ from diffusers import DiffusionPipeline
 
 from frdiff.bench.peers import attach_peer
 from frdiff.models import shipped_policies
-from frdiff.policy import AdaptivePolicy, KeyframePolicy, Policy, UniformPolicy, loads
+from frdiff.policy import (
+    AdaptivePolicy,
+    JumpPolicy,
+    KeyframePolicy,
+    Policy,
+    UniformPolicy,
+    loads,
+)
 from frdiff.run import Run
 from frdiff.setting import Setting
 
@@ -94,6 +101,7 @@ class Method:
 FULL_STEPS = 25
 MILD = ("interval 2", "interval 3", "threshold 0.08", "threshold 0.12")
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2)
+JUMP_STEPS = (31, 23, 19, 15, 13)
 KARRAS_STEPS = (FULL_STEPS, 20, 16, 14, 12, 10, 9, 8, 7, 6)
 TUNED_WITH = "dpm++"  # the scheduler of the full run that most of them were tuned from
 FULL = Method("fewer steps, DPM-Solver++", f"{FULL_STEPS} steps", FULL_STEPS)
@@ -128,6 +136,16 @@ def ours(
     if scheduler == "dpm++karras":
         family += ", Karras"
     return [Method(family, f"{count} steps", count, scheduler, policy) for count in counts]
+
+
+def our_jumps(
+    interval: int, counts: tuple[int, ...], crowding: float, forecast: int = 1
+) -> list[Method]:
+    """Jumps with extrapolated scores on Karras' noise levels, at several step counts."""
+    order = ("copy", "linear", "quadratic")[forecast]
+    policy = JumpPolicy(interval, crowding, forecast)
+    family = f"frdiff, jumps, {order}, interval {interval}, crowding {crowding:g}"
+    return [Method(family, f"{count} steps", count, "dpm++karras", policy) for count in counts]
 
 
 def adaptive(counts: tuple[int, ...]) -> list[Method]:
@@ -216,9 +234,10 @@ def quick_methods(peers: bool) -> list[Method]:
     rows = [
         *fewer_steps("dpm++", (FULL_STEPS, 20, 16, 13, 11, 9, 8, 7, 6)),
         *fewer_steps("dpm++karras", KARRAS_STEPS),
+        *our_jumps(2, JUMP_STEPS, 1.3),
         *ours(3, (31, 25, 22, 20, 17)),
-        *ours(2, (25, 21, 17, 14)),
-        *ours(4, (41, 33, 29, 25)),
+        *ours(2, (25, 17, 14)),
+        *ours(4, (41, 33, 25)),
         *(paper("ddim", 50, interval) for interval in (2, 3, 5)),
         *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (12, 8))),
     ]
@@ -241,6 +260,9 @@ def all_methods(peers: bool) -> list[Method]:
         *ours(6, (49, 43, 37, 31)),
         *ours(2, (31, 25, 17), scheduler="dpm++karras"),
         *ours(3, (37, 31, 25), scheduler="dpm++karras"),
+        *(row for crowding in (1.0, 1.15, 1.3) for row in our_jumps(2, JUMP_STEPS, crowding)),
+        *our_jumps(2, (23, 15), 1.0, forecast=2),
+        *our_jumps(3, (34, 22), 1.15),
         *adaptive((37, 25)),
         *(row for order in (0, 2) for row in ours(2, (25, 17), order)),
         *(row for order in (0, 2) for row in ours(3, (31, 20), order)),

@@ -27,7 +27,7 @@ def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
     the stored features or scores, a dot per group and a larger one in their middle, by age, and the
     mixing weight.
     """
-    groups = [", ".join(patterns) for patterns in policy.groups]
+    groups = [", ".join(patterns) for patterns in policy.groups] or ["denoiser"]
     weighed = any(step.forecast_weights or step.mixing_weight < 1 for step in plan)
     height = 1.6 + 0.16 * len(groups)
     figure = Figure(figsize=(9, height + (1.8 if weighed else 0)), layout="constrained")

@@ -11,6 +11,7 @@ References:
 from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import TARGET_SETS, Policy, Targets
 from frdiff.policy.files import load_policy, loads
+from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.origin import Origin, config_hash
 from frdiff.policy.table import TablePolicy
@@ -19,6 +20,7 @@ from frdiff.policy.uniform import UniformPolicy
 __all__ = [
     "TARGET_SETS",
     "AdaptivePolicy",
+    "JumpPolicy",
     "KeyframePolicy",
     "Origin",
     "Policy",

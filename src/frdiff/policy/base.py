@@ -97,6 +97,9 @@ class Policy(ABC):
 
     def _check_features(self) -> None:
         object.__setattr__(self, "targets", _checked_targets(self.targets))
+        self._check_forecast()
+
+    def _check_forecast(self) -> None:
         check_int("forecast", self.forecast, 0, MAX_FORECAST)
         if self.coordinate not in COORDINATES:
             raise ValueError(f"coordinate must be one of {COORDINATES}, got {self.coordinate!r}")

@@ -8,6 +8,7 @@ from typing import Any
 from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import FILE_VERSION, Policy
 from frdiff.policy.checks import quote
+from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.table import TablePolicy
 from frdiff.policy.uniform import UniformPolicy
@@ -16,7 +17,10 @@ __all__ = ["load_policy", "loads"]
 
 MAX_FILE_BYTES = 4_000_000
 
-KINDS = {cls.kind: cls for cls in (UniformPolicy, KeyframePolicy, TablePolicy, AdaptivePolicy)}
+KINDS = {
+    cls.kind: cls
+    for cls in (UniformPolicy, JumpPolicy, KeyframePolicy, TablePolicy, AdaptivePolicy)
+}
 
 
 def load_policy(path: str | Path) -> Policy:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-__all__ = ["POWERS", "Shape", "affordable", "ladder", "neighbours", "spaced"]
+__all__ = ["POWERS", "Shape", "affordable", "ladder", "neighbours"]
 
 T = TypeVar("T")
 
@@ -33,23 +33,6 @@ class Shape:
     tail: int = 0
     depth: int = 3
     jumps: bool = False
-
-
-def spaced(num_steps: int, count: int, power: float = 1.0) -> tuple[int, ...]:
-    """`count` different keyframes from step 0 to the last one, ascending.
-
-    They lie at `1 - (1 - u)^power` of the run for evenly spaced u from 0 to 1; where two fall on
-    the same step one gives way.
-    """
-    if count == 1:
-        return (0,)
-    places = [1 - (1 - i / (count - 1)) ** power for i in range(count)]
-    chosen = [round(place * (num_steps - 1)) for place in places]
-    for i in range(count - 2, 0, -1):
-        chosen[i] = min(chosen[i], chosen[i + 1] - 1)
-    for i in range(1, count):
-        chosen[i] = max(chosen[i], chosen[i - 1] + 1)
-    return tuple(chosen)
 
 
 def affordable(budget: float, num_steps: int, between: float) -> int:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from frdiff.policy import TablePolicy, Targets
+from frdiff.policy.jumps import spaced
 from frdiff.search.paths import shortest_path
 from frdiff.search.prices import Prices
 from frdiff.search.record import Recording
-from frdiff.search.shapes import Shape, spaced
+from frdiff.search.shapes import Shape
 from frdiff.setting import Setting
 
 __all__ = ["Space", "in_full", "table_of"]

@@ -1,0 +1,109 @@
+"""Jumps alone: where keyframes lie, and what stands in for the score between them."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+import frdiff
+from conftest import call, ddim, make_pipe
+from frdiff.policy.jumps import spaced
+
+
+@pytest.mark.parametrize("power", [1.0, 1.15, 1.3, 2.0, 2.5])
+def test_keyframes_are_different_and_reach_from_first_to_last_step(power):
+    for num_steps, count in itertools.combinations(range(2, 30, 3), 2):
+        count, num_steps = sorted((count, num_steps))
+        keyframes = spaced(num_steps, count, power)
+        assert len(set(keyframes)) == count
+        assert list(keyframes) == sorted(keyframes)
+        assert (keyframes[0], keyframes[-1]) == (0, num_steps - 1)
+
+
+def test_even_spacing_and_crowding():
+    assert spaced(13, 4) == (0, 4, 8, 12)
+    # 1 - (1 - u)^2 at u = 0, 1/2, 1 of 12.
+    assert spaced(13, 3, power=2) == (0, 9, 12)
+    assert spaced(5, 5, power=2.5) == (0, 1, 2, 3, 4)
+    assert spaced(7, 1) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("interval", "num_steps", "keyframes"),
+    [(2, 15, 8), (1.5, 13, 9), (3, 22, 8), (1, 7, 7), (100, 7, 2), (2, 1, 1)],
+)
+def test_one_step_in_every_interval_is_computed_and_the_last_one_is(interval, num_steps, keyframes):
+    plan = frdiff.JumpPolicy(interval).plan(num_steps)
+    assert len(plan.keyframes) == keyframes
+    assert (plan.keyframes[0], plan.keyframes[-1]) == (0, num_steps - 1)
+    assert plan.count(frdiff.Action.JUMP) == num_steps - keyframes
+
+
+class Polynomial(nn.Module):
+    """Its score is a polynomial of the step index."""
+
+    def __init__(self, degree):
+        super().__init__()
+        self.degree = degree
+        self.calls = 0
+
+    def forward(self, x, t, step):
+        self.calls += 1
+        return torch.full_like(x, float(step**self.degree))
+
+
+@pytest.mark.parametrize(("degree", "forecast", "nodes"), [(0, 0, 1), (1, 1, 2), (2, 2, 3)])
+def test_scores_polynomial_in_the_step_are_met_exactly(degree, forecast, nodes):
+    # No adapter knows this denoiser, and none is needed.
+    net, scheduler, num_steps = Polynomial(degree), ddim(), 11
+    policy = frdiff.JumpPolicy(2, crowding=1, forecast=forecast)
+    scheduler.set_timesteps(num_steps)
+    with frdiff.apply(net, policy, scheduler=scheduler) as run:
+        x = torch.zeros(1, 2)
+        scores = []
+        scheduler.set_timesteps(num_steps)
+        for step, t in enumerate(scheduler.timesteps):
+            score = net(x, t, step)
+            scores.append(score[0, 0].item())
+            x = scheduler.step(score, t, x).prev_sample
+    assert net.calls == 6
+    enough = run.plan.keyframes[nodes - 1]
+    assert scores[enough:] == pytest.approx([step**degree for step in range(enough, num_steps)])
+    assert run.targets == []
+
+
+def test_without_a_forecast_it_is_the_papers_reduced_nfe(pipe):
+    policy = frdiff.JumpPolicy(2, crowding=1, forecast=0)
+    keyframes = policy.plan(11).keyframes
+    same = frdiff.KeyframePolicy(11, keyframes, [0.0] * 11)
+    drawn = []
+    for chosen in (policy, same):
+        with frdiff.apply(pipe, chosen) as run:
+            drawn.append(call(pipe, steps=11))
+    assert torch.equal(*drawn)
+    assert (run.stats.keyframes, run.stats.jumps) == (6, 5)
+
+
+def test_it_costs_its_keyframes_and_the_pipeline_is_as_before():
+    pipe = make_pipe()
+    before = call(pipe, steps=13)
+    with frdiff.apply(pipe, frdiff.JumpPolicy(2)) as run:
+        assert not torch.equal(call(pipe, steps=13), before)
+    assert run.stats.macs_ratio == pytest.approx(7 / 13)
+    assert run.stats.bank_bytes_peak <= 3 * 2 * 4 * 8 * 8 * 4  # scores of both guidance halves
+    assert torch.equal(call(pipe, steps=13), before)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: frdiff.JumpPolicy(0.5), "interval must be from 1"),
+        (lambda: frdiff.JumpPolicy(2, crowding=0.9), "crowding must be from 1 to 10"),
+        (lambda: frdiff.JumpPolicy(2, forecast=3), "forecast must be from 0 to 2"),
+        (lambda: frdiff.JumpPolicy(2, coordinate="time"), "coordinate must be"),
+    ],
+)
+def test_bad_values_are_refused(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
