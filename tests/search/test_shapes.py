@@ -30,7 +30,8 @@ def test_neighbours_differ_in_one_number_by_one_place_or_in_the_solver():
     near = [replace(reuse, steps=10), replace(reuse, steps=30), replace(reuse, solver="unipc")]
     # A full run's keyframes are beside every power.
     near += [replace(reuse, power=power) for power in POWERS] + [replace(reuse, depth=3)]
-    choices = [10, 20, 30], [None, "unipc"], [0, 1], [2, 3]
+    near.append(replace(reuse, fitted=False))
+    choices = [10, 20, 30], [None, "unipc"], [0, 1], [2, 3], [True, False]
     assert list(neighbours(reuse, *choices)) == [*near, replace(reuse, tail=0)]
     # Jumps compute no target.
     jumps = replace(reuse, jumps=True)

@@ -118,7 +118,8 @@ def tune(
             `"steps"` (more than the budget pays for in full), `"reuse"` (steps with stored
             features), `"targets"` (the last ones may be computed in such steps), `"jumps"` (steps
             without a network call) and `"weights"` (forecasts fitted to every target and step, and
-            to the scores of jumps; features linear and scores copied otherwise).
+            to the scores of jumps; extrapolated otherwise). Mixing weights are not among them:
+            what a reuse step's score would be, no full run shows.
         targets: see `Policy`.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
             full step. Larger: fewer steps.
@@ -223,7 +224,7 @@ def _space(
         length=cache(partial(run_length, subject)),
         recorder=recorder,
         targets=targets,
-        depths=(2, 3) if "weights" in vary else (0,),
+        fits=(True, False) if "weights" in vary else (False,),
         tails=TAILS if "targets" in vary else TAILS[:1],
         kinds=[jumps for jumps, name in ((False, "reuse"), (True, "jumps")) if name in vary],
         recordings={(None, num_steps): full},

@@ -52,19 +52,25 @@ class Recording:
         sizes = step_sizes(self.levels) if len(self.levels) else np.ones(self.steps)
         return gap_costs(self.score_gram, sizes)
 
-    def score_weights(self, keyframes: Sequence[int], depth: int) -> list[list[float]]:
-        """Fitted weights of the last keyframes' scores, per step; [1.0] where nothing is to fit.
+    def score_weights(
+        self, keyframes: Sequence[int], depth: int, fitted: bool = True
+    ) -> list[list[float]]:
+        """Weights of the last keyframes' scores, per step; [1.0] where there is one to weigh.
 
         Args:
             depth: scores weighed at most.
+            fitted: to this run; those of extrapolation in the step index otherwise, and where
+                scores cannot be told.
         """
         rows = []
         for step in range(self.steps):
             stored = _last(keyframes, step, depth)
-            if step in keyframes or len(stored) < 2 or self.score_gram is None:
+            if step in keyframes or len(stored) < 2:
                 rows.append([1.0])
-            else:
+            elif fitted and self.score_gram is not None:
                 rows.append(_fitted(self.score_gram, step, stored))
+            else:
+                rows.append(extrapolation_weights(stored, step))
         return rows
 
     def weights(self, keyframes: Sequence[int], depth: int) -> list[list[list[float]] | None]:

@@ -23,6 +23,8 @@ class Shape:
             None puts them where a full run says that errors are least.
         tail: how many of the targets that run last every step computes.
         depth: stored features or scores that a step weighs.
+        fitted: whether to a full run; scores are extrapolated otherwise, and features linearly,
+            whatever the depth.
         jumps: whether steps between keyframes make their score of earlier ones, without a network
             call, and not of stored features.
     """
@@ -32,6 +34,7 @@ class Shape:
     power: float | None = None
     tail: int = 0
     depth: int = 3
+    fitted: bool = True
     jumps: bool = False
 
 
@@ -57,12 +60,13 @@ def neighbours(
     solvers: Sequence[str | None],
     tails: Sequence[int],
     depths: Sequence[int],
+    fits: Sequence[bool],
 ) -> Iterator[Shape]:
-    """The shapes that differ from `shape` in one number by one place, or in the solver.
+    """The shapes that differ from `shape` in one number by one place, or in one choice.
 
     Args:
         steps: counts to choose from, ascending; likewise `tails` and `depths`.
-        solvers: to choose from.
+        solvers: to choose from; likewise `fits`.
     """
     for count in _beside(shape.steps, steps):
         yield replace(shape, steps=count)
@@ -75,6 +79,9 @@ def neighbours(
         yield replace(shape, power=power)
     for depth in _beside(shape.depth, depths):
         yield replace(shape, depth=depth)
+    for fitted in fits:
+        if fitted != shape.fitted:
+            yield replace(shape, fitted=fitted)
     if not shape.jumps:
         for tail in _beside(shape.tail, tails):
             yield replace(shape, tail=tail)

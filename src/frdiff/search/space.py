@@ -42,8 +42,8 @@ class Space:
         length: steps of a run, given the solver and `num_inference_steps`.
         recorder: the recording of a full run, given the solver and `num_inference_steps`.
         targets: see `Policy`.
-        depths: how many stored features or scores a step may weigh; 0 for features extrapolates
-            linearly, for scores takes the last one.
+        depths: how many stored features or scores a step may weigh.
+        fits: whether weights may be fitted to a full run, and whether they may be extrapolation's.
         tails: how many of the last targets every step may compute.
         kinds: what steps between keyframes may be: False for reuse steps, True for jumps.
         recordings: those made so far.
@@ -58,6 +58,7 @@ class Space:
     recorder: Callable[[str | None, int], Recording]
     targets: Targets = "all"
     depths: Sequence[int] = (2, 3)
+    fits: Sequence[bool] = (True, False)
     tails: Sequence[int] = (0, 1, 2, 3, 4, 6)
     kinds: Sequence[bool] = (False, True)
     recordings: dict[tuple[str | None, int], Recording] = field(default_factory=dict)
@@ -94,7 +95,7 @@ class Space:
             recording.steps,
             [every if step in keyframes else between for step in range(recording.steps)],
             [(name,) for name in names],
-            forecast_weights=recording.weights(keyframes, shape.depth) if shape.depth else None,
+            forecast_weights=recording.weights(keyframes, shape.depth) if shape.fitted else None,
             targets=self.targets,
         )
 
@@ -104,7 +105,7 @@ class Space:
             recording.steps,
             [(0,) if step in keyframes else () for step in steps],
             mixing_weights=[float(step in keyframes) for step in steps],
-            score_weights=recording.score_weights(keyframes, shape.depth) if shape.depth else None,
+            score_weights=recording.score_weights(keyframes, shape.depth, shape.fitted),
             targets=self.targets,
         )
 

@@ -6,7 +6,7 @@ nothing worse than that is chosen.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from frdiff.search.climb import climb
 from frdiff.search.measure import Measure, middle
@@ -19,6 +19,12 @@ __all__ = ["Candidate", "OnFound", "OutOfReachError", "fewer_steps", "search_wit
 
 # Times as many steps as the full run has, at most.
 MOST = 2
+# Where shapes begin, at several step counts.
+STARTS = (
+    Shape(0),
+    Shape(0, jumps=True),
+    Shape(0, power=1.3, depth=2, fitted=False, jumps=True),
+)
 # Solvers looked at with reuse and jumps: those that are best with fewer steps.
 SOLVERS = 2
 
@@ -153,9 +159,10 @@ def _descend(
     steps = space.counts(ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
     coarse = [
-        Shape(count, solvers[0], depth=space.depths[-1], jumps=jumps)
-        for jumps in space.kinds
+        replace(start, steps=count, solver=solvers[0], fitted=start.fitted and space.fits[0])
+        for start in STARTS
         for count in steps[1::3] or steps
+        if start.jumps in space.kinds
     ]
     frontier = [shape for shape in coarse if setting(shape) is not None]
     known: dict[Shape, float] = {}
@@ -166,7 +173,7 @@ def _descend(
         best = max(known, key=lambda shape: known[shape])
         frontier = [
             shape
-            for shape in neighbours(best, steps, solvers, space.tails, space.depths)
+            for shape in neighbours(best, steps, solvers, space.tails, space.depths, space.fits)
             if shape not in known and setting(shape) is not None
         ]
     ranked = sorted(known, key=lambda shape: -known[shape])
