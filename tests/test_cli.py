@@ -39,6 +39,13 @@ def test_generate_json(folder, tmp_path):
     assert 0 < stats["macs_ratio"] < 1
 
 
+def test_generate_by_jumps_alone(folder, tmp_path):
+    options = ["--steps", 13, "--scheduler", "dpm++karras", "--output", tmp_path]
+    result = run("generate", folder, "1", "--jumps", "--crowding", 1.3, *options)
+    assert result.exit_code == 0, result.output
+    assert "13 steps: 7 keyframes, 0 reuse, 6 jumps" in result.output
+
+
 def test_compare_has_full_ours_fewer_steps_and_the_paper(folder, tmp_path):
     options = ["--compare", "--paper", "--repeats", 1, "--output", tmp_path, "--json"]
     result = run("generate", folder, "1", "--steps", 12, *FAST, *options)
@@ -96,6 +103,8 @@ def test_inspect_policy(tmp_path):
         (["generate", "FOLDER", "apple"], "takes class numbers"),
         (["generate", "FOLDER", "1", "--policy", "none.json"], "No such file"),
         (["generate", "FOLDER", "1", "--paper"], "--paper and --converged go with"),
+        (["generate", "FOLDER", "1", "--jumps", "--targets", "all"], "--jumps goes with"),
+        (["generate", "FOLDER", "1", "--crowding", "2"], "--crowding goes with --jumps"),
         (["generate", "/nowhere", "1"], "nowhere"),
         (["inspect", "none.json"], "No such file"),
     ],

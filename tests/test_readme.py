@@ -22,8 +22,9 @@ def test_pictures_exist():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", range(len(re.findall(r"```python\n", README))))
-def test_code_runs(index, tmp_path, monkeypatch):
+def test_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = re.findall(r"```python\n(.*?)```", README, re.S)[index]
-    exec(compile(code, f"README block {index}", "exec"), {})
+    names = {}
+    # One after the other, as a reader types them.
+    for index, code in enumerate(re.findall(r"```python\n(.*?)```", README, re.S)):
+        exec(compile(code, f"README block {index}", "exec"), names)

@@ -41,7 +41,8 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
         {"algorithm_type": "dpmsolver++", "use_karras_sigmas": False},
     ),
     "dpm++sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "unipc": ("UniPCMultistepScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {"use_karras_sigmas": False}),
+    "unipckarras": ("UniPCMultistepScheduler", {"use_karras_sigmas": True}),
     "dpm++karras": (
         "DPMSolverMultistepScheduler",
         {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
@@ -49,7 +50,9 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # They solve the same equation: with enough steps all of them reach the same picture.
-DETERMINISTIC = ("ddim", "pndm", "euler", "heun", "lms", "dpm++", "dpm++karras", "unipc")
+DETERMINISTIC = (
+    "ddim", "pndm", "euler", "heun", "lms", "dpm++", "dpm++karras", "unipc", "unipckarras",
+)  # fmt: skip
 # What comes closest to that picture, to 69 dB and more with 100 steps on the shipped models. Steps
 # even in time end with a large one that leaves 40 to 50 dB, the same whatever the solver.
 CONVERGED = "dpm++karras"

@@ -21,7 +21,13 @@ def subject(scheduler=None):
 @pytest.mark.parametrize("kind", [EulerDiscreteScheduler, HeunDiscreteScheduler])
 def test_deterministic_solvers_converge_to_the_same_and_may_be_exchanged(kind):
     own = subject(kind.from_config(ddim().config))
-    assert solvers_of(own, allow_scheduler=True) == [None, "dpm++", "unipc", "dpm++karras"]
+    assert solvers_of(own, allow_scheduler=True) == [
+        None,
+        "dpm++",
+        "unipc",
+        "dpm++karras",
+        "unipckarras",
+    ]
     truth = converged(own, 12)
     assert (truth.steps, truth.scheduler) == (100, "dpm++karras")
     assert converged(own, 75).steps == 150
@@ -30,7 +36,7 @@ def test_deterministic_solvers_converge_to_the_same_and_may_be_exchanged(kind):
 def test_the_own_solver_is_no_choice_twice():
     own = subject(ddim())
     set_scheduler(own.pipe, "unipc")
-    assert solvers_of(own, allow_scheduler=True) == [None, "dpm++", "dpm++karras"]
+    assert solvers_of(own, allow_scheduler=True) == [None, "dpm++", "dpm++karras", "unipckarras"]
 
 
 def test_one_that_adds_noise_is_measured_against_its_own_full_run():

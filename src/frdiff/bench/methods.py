@@ -109,6 +109,7 @@ SOLVERS = {
     "dpm++": "DPM-Solver++",
     "dpm++karras": "DPM-Solver++ Karras",
     "unipc": "UniPC",
+    "unipckarras": "UniPC Karras",
     "ddim": "DDIM",
     "euler": "Euler",
 }
@@ -139,13 +140,19 @@ def ours(
 
 
 def our_jumps(
-    interval: int, counts: tuple[int, ...], crowding: float, forecast: int = 1
+    interval: int,
+    counts: tuple[int, ...],
+    crowding: float,
+    forecast: int = 1,
+    scheduler: str = "dpm++karras",
 ) -> list[Method]:
     """Jumps with extrapolated scores on Karras' noise levels, at several step counts."""
     order = ("copy", "linear", "quadratic")[forecast]
     policy = JumpPolicy(interval, crowding, forecast)
     family = f"frdiff, jumps, {order}, interval {interval}, crowding {crowding:g}"
-    return [Method(family, f"{count} steps", count, "dpm++karras", policy) for count in counts]
+    if scheduler != "dpm++karras":
+        family += f", {SOLVERS[scheduler]}"
+    return [Method(family, f"{count} steps", count, scheduler, policy) for count in counts]
 
 
 def adaptive(counts: tuple[int, ...]) -> list[Method]:
@@ -234,6 +241,8 @@ def quick_methods(peers: bool) -> list[Method]:
     rows = [
         *fewer_steps("dpm++", (FULL_STEPS, 20, 16, 13, 11, 9, 8, 7, 6)),
         *fewer_steps("dpm++karras", KARRAS_STEPS),
+        *fewer_steps("unipckarras", (16, 12, 10, 8, 7)),
+        *our_jumps(2, JUMP_STEPS, 1.0),
         *our_jumps(2, JUMP_STEPS, 1.3),
         *ours(3, (31, 25, 22, 20, 17)),
         *ours(2, (25, 17, 14)),
@@ -249,6 +258,7 @@ def all_methods(peers: bool) -> list[Method]:
     rows = [
         *fewer_steps("dpm++", (50, 35, FULL_STEPS, 20, 16, 13, 11, 10, 9, 8, 7, 6)),
         *fewer_steps("dpm++karras", KARRAS_STEPS),
+        *fewer_steps("unipckarras", KARRAS_STEPS),
         *(
             row
             for solver in ("unipc", "ddim", "euler")
@@ -263,6 +273,8 @@ def all_methods(peers: bool) -> list[Method]:
         *(row for crowding in (1.0, 1.15, 1.3) for row in our_jumps(2, JUMP_STEPS, crowding)),
         *our_jumps(2, (23, 15), 1.0, forecast=2),
         *our_jumps(3, (34, 22), 1.15),
+        *our_jumps(2, (23, 15), 1.0, scheduler="unipckarras"),
+        *our_jumps(2, (23, 15, 13), 1.3, scheduler="unipckarras"),
         *adaptive((37, 25)),
         *(row for order in (0, 2) for row in ours(2, (25, 17), order)),
         *(row for order in (0, 2) for row in ours(3, (31, 20), order)),

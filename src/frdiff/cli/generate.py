@@ -15,7 +15,6 @@ from frdiff.cli.shared import (
     MIB,
     AsJson,
     Device,
-    Forecast,
     Guidance,
     Model,
     SchedulerName,
@@ -31,7 +30,7 @@ from frdiff.cli.shared import (
     progress,
 )
 from frdiff.compare import Contender, Outcome, compare, draw_grid
-from frdiff.policy import Policy, UniformPolicy, load_policy
+from frdiff.policy import JumpPolicy, Policy, UniformPolicy, load_policy
 from frdiff.sampling import sample, set_scheduler
 from frdiff.setting import Setting
 
@@ -48,6 +47,9 @@ SchedulerOption = Annotated[
     typer.Option("--scheduler", help="Default: a tuned policy's, or the model's own."),
 ]
 
+# Of bias, tau, mixing, targets and align, which say nothing to jumps.
+FEATURES = (0.5, 30.0, True, "paper", "start")
+
 
 def generate(
     model: Model,
@@ -57,9 +59,17 @@ def generate(
     bias: Bias = 0.5,
     tau: Tau = 30.0,
     mixing: Mixing = True,
-    forecast: Forecast = 0,
+    forecast: Annotated[
+        int | None, typer.Option(help="0 copies, 1 extrapolates, 2 quadratically.")
+    ] = None,
     targets: TargetOption = "paper",
     align: Align = "start",
+    jumps: Annotated[
+        bool, typer.Option("--jumps", help="Jumps alone: extrapolate scores, reuse no features.")
+    ] = False,
+    crowding: Annotated[
+        float, typer.Option(help="With --jumps: how keyframes crowd towards the end, 1 to 10.")
+    ] = 1.0,
     steps: Steps = None,
     scheduler: SchedulerOption = None,
     guidance: Guidance = None,
@@ -81,12 +91,19 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw pictures with a policy; with --compare, side by side with the full pipeline."""
-    if policy is None:
-        chosen: Policy = UniformPolicy(
-            interval, bias, tau, mixing, forecast, parsed_targets(targets), align=align
-        )
-    else:
+    if jumps and (policy is not None or (bias, tau, mixing, targets, align) != FEATURES):
+        raise ValueError("--jumps goes with --interval, --crowding and --forecast alone")
+    if crowding != 1 and not jumps:
+        raise ValueError("--crowding goes with --jumps")
+    chosen: Policy
+    if policy is not None:
         chosen = load_policy(policy)
+    elif jumps:
+        chosen = JumpPolicy(interval, crowding, 1 if forecast is None else forecast)
+    else:
+        chosen = UniformPolicy(
+            interval, bias, tau, mixing, forecast or 0, parsed_targets(targets), align=align
+        )
     num_steps = num_steps_of(chosen, steps)
     if (paper or converged) and not compare_:
         raise ValueError("--paper and --converged go with --compare")

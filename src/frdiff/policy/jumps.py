@@ -22,6 +22,7 @@ class JumpPolicy(Policy):
     Attributes:
         interval: steps from one keyframe to the next, on average, 1 or more. Larger is faster.
         crowding: how keyframes crowd towards the end of the run, 1 to 10; 1 spaces them evenly.
+            Transformers want 1.3.
         forecast: 0 takes the last keyframe's score, as the paper's reduced NFE does, 1
             extrapolates linearly from the last two, 2 quadratically from the last three.
         coordinate: see `Policy`.
@@ -32,7 +33,7 @@ class JumpPolicy(Policy):
     targets = ()
     reuses = False
     interval: float
-    crowding: float = 1.3
+    crowding: float = 1.0
     forecast: int = 1
     coordinate: str = "step"
 

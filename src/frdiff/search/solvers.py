@@ -18,7 +18,7 @@ from frdiff.setting import Setting
 
 __all__ = ["converged", "run_length", "scheduler_of", "solvers_of"]
 
-CHOICES = ("dpm++", "unipc", "dpm++karras")
+CHOICES = ("dpm++", "unipc", "dpm++karras", "unipckarras")
 
 
 def solvers_of(subject: Subject, allow_scheduler: bool) -> list[str | None]:
