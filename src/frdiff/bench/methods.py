@@ -239,14 +239,11 @@ def peer_methods() -> list[Method]:
 def quick_methods(peers: bool) -> list[Method]:
     """Enough for a picture in minutes; `all_methods` has them too."""
     rows = [
-        *fewer_steps("dpm++", (FULL_STEPS, 20, 16, 13, 11, 9, 8, 7, 6)),
-        *fewer_steps("dpm++karras", KARRAS_STEPS),
+        *fewer_steps("dpm++", (FULL_STEPS, 16, 13, 8, 6)),
+        *fewer_steps("dpm++karras", (16, 12, 10, 8, 7)),
         *fewer_steps("unipckarras", (16, 12, 10, 8, 7)),
-        *our_jumps(2, JUMP_STEPS, 1.0),
-        *our_jumps(2, JUMP_STEPS, 1.3),
-        *ours(3, (31, 25, 22, 20, 17)),
-        *ours(2, (25, 17, 14)),
-        *ours(4, (41, 33, 25)),
+        *(row for crowding in (1.0, 1.3) for row in our_jumps(2, JUMP_STEPS, crowding)),
+        *ours(3, (31, 25, 20, 17)),
         *(paper("ddim", 50, interval) for interval in (2, 3, 5)),
         *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (12, 8))),
     ]
