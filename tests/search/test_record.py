@@ -42,13 +42,17 @@ def test_scores_are_weighed_like_features():
     fitted = recording.weights(keyframes, depth=3)
     assert rows == [[1.0] if row is None else row[0] for row in fitted]
     assert [len(row) for row in rows] == [1, 1, 1, 1, 2, 1, 3, 3]
+    # Not fitted: linear, then quadratic in the step index.
+    extrapolated = recording.score_weights(keyframes, depth=3, fitted=False)
+    assert [len(row) for row in extrapolated] == [1, 1, 1, 1, 2, 1, 3, 3]
+    assert extrapolated[4] == pytest.approx([4 / 3, -1 / 3])
 
 
 def test_nothing_recorded_means_nothing_fitted():
     recording = Recording({}, None, 4, (), Prices({"a": 0.5}))
     assert recording.path_costs() is None
     assert recording.weights((0, 1), depth=3) == [None] * 4
-    assert recording.score_weights((0, 1), depth=3) == [[1.0]] * 4
+    assert recording.score_weights((0, 1), depth=3) == [[1.0], [1.0], [2.0, -1.0], [3.0, -2.0]]
 
 
 @pytest.mark.parametrize("two_calls", [False, True])
