@@ -23,6 +23,7 @@ COLOURS = {
 }
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 HEIGHT = 64
+LEGEND_COLUMNS = 3
 
 AXES: dict[str, tuple[str, Callable[[Row], float]]] = {
     "time": ("speed-up, measured (full run = 1)", lambda row: row.speedup),
@@ -45,9 +46,10 @@ def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
     """
     across, speed = AXES[axis]
     up, quality = METRICS[metric]
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    axes = figure.add_subplot()
     families = dict.fromkeys(row.result.family for row in rows)
+    lines = -(-len(families) // LEGEND_COLUMNS)
+    figure = Figure(figsize=(9, 5 + 0.17 * lines), layout="constrained")
+    axes = figure.add_subplot()
     used: dict[str, int] = {}
     for family in families:
         own = [row for row in rows if row.result.family == family]
@@ -71,7 +73,7 @@ def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
     axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=7, frameon=False)
     return figure
 
 
