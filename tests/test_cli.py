@@ -219,3 +219,15 @@ def test_inspect_draws_policies_alone(folder, tmp_path):
     result = run("inspect", folder, "--picture", tmp_path / "a.png")
     assert result.exit_code == 1
     assert "--picture draws policies" in result.output
+
+
+def test_a_picture_has_weights_where_a_policy_says_them(tmp_path):
+    heights = []
+    for policy in (frdiff.JumpPolicy(2), frdiff.KeyframePolicy(13, range(0, 13, 2), [0.0] * 13)):
+        policy.save(tmp_path / "policy.json")
+        options = ["--steps", 13, "--picture", tmp_path / "policy.png"]
+        result = run("inspect", tmp_path / "policy.json", *options)
+        assert result.exit_code == 0, result.output
+        with Image.open(tmp_path / "policy.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] < heights[1]

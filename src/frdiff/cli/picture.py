@@ -28,7 +28,9 @@ def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
     mixing weight.
     """
     groups = [", ".join(patterns) for patterns in policy.groups] or ["denoiser"]
-    weighed = any(step.forecast_weights or step.mixing_weight < 1 for step in plan)
+    weighed = any(
+        step.forecast_weights or (step.mixing_weight < 1 and step.score_weights) for step in plan
+    )
     height = 1.6 + 0.16 * len(groups)
     figure = Figure(figsize=(9, height + (1.8 if weighed else 0)), layout="constrained")
     if weighed:
