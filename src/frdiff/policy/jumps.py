@@ -51,7 +51,7 @@ class JumpPolicy(Policy):
         """The explicit table for a run of `num_steps` steps (1 to 10,000)."""
         check_int("num_steps", num_steps, 1, MAX_STEPS)
         count = 1 + ceil((num_steps - 1) / self.interval)
-        keyframes = spaced(num_steps, count, self.crowding)
+        keyframes = set(spaced(num_steps, count, self.crowding))
         jump = Step(Action.JUMP, 0.0, score_weights=())
         return Plan(
             tuple(Step(Action.KEYFRAME) if i in keyframes else jump for i in range(num_steps))
