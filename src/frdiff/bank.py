@@ -45,7 +45,8 @@ class Shelf:
         slots: one per target.
         depth: how many steps are kept.
         nodes: coordinates of the steps in the slots' histories, newest first.
-        weights: of the history in the current step, shape (depth,).
+        weights: in the current step, shape (depth,), of the history; with what the step itself
+            stores as the first where that is blended.
     """
 
     def __init__(self, count: int, depth: int) -> None:
@@ -66,6 +67,13 @@ class Shelf:
         if not history or self.weights is None:
             return None
         return combine(history, self.weights)
+
+    def blended(self, place: int) -> Tensor | None:
+        """What slot `place` stored in this step, weighed with its history; None if nothing was."""
+        slot = self.slots[place]
+        if slot.fresh is None or self.weights is None:
+            return slot.fresh
+        return combine((slot.fresh, *slot.history), self.weights)
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the history, dropping what is older than `depth`."""
@@ -99,7 +107,7 @@ class Shelf:
             slot.history = slot.history[: self.depth - 1]
 
     def aim(self, weights: Sequence[float]) -> None:
-        """Set the weights of the history, newest first; those left out are 0."""
+        """Set the weights of what is kept, newest first; those left out are 0."""
         feature = next((slot.history[0] for slot in self.slots if slot.history), None)
         if feature is not None:
             self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], feature)
@@ -214,10 +222,10 @@ class Bank:
                 context.scores.make_room()
 
     def aim(self, coordinate: float, step: Step) -> None:
-        """Set the weights that a reuse step or a jump at `coordinate` reads, in every context."""
+        """Set the weights that a step at `coordinate` reads, in every context."""
         for context in self.used():
             for group, shelf in enumerate(context.shelves):
-                if step.action is Action.JUMP or group in step.computed:
+                if step.action is not Action.REUSE or group in step.computed:
                     continue
                 fitted = step.forecast_weights[group] if step.forecast_weights else ()
                 # Weights for more steps than are there: the context began anew in between.
@@ -229,7 +237,8 @@ class Bank:
             if not step.score_weights:
                 context.scores.aim(extrapolation_weights(kept, coordinate))
             else:
-                fits = len(step.score_weights) <= max(len(kept), 1)
+                own = step.action is Action.KEYFRAME
+                fits = len(step.score_weights) <= max(len(kept) + own, 1)
                 context.scores.aim(step.score_weights if fits else (1.0,))
 
     @property

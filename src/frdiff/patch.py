@@ -43,6 +43,7 @@ class DenoiserPatch:
         attached: whether the forwards are wrapped now.
         scheduler: the one that ends this denoiser's steps.
         groups: of each target.
+        blends: whether the next calls weigh their own score with those of earlier keyframes.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
         threshold: the change of group 0 beyond which the next call computes after all; None once
             that is decided.
@@ -121,7 +122,7 @@ class DenoiserPatch:
         self.bank = Bank(sizes, self.policy.depth, self.score_depth, self.policy.forecast)
         self.context = self.current = self.bank.contexts[0]
         self.action = Action.KEYFRAME
-        self.reusing = False
+        self.reusing = self.blends = False
         self.skipped = [True] * len(self.targets)
         self.mixing_weight = torch.ones(())
         self.threshold: float | None = None
@@ -152,9 +153,12 @@ class DenoiserPatch:
         """
         self.action = step.action
         self.threshold = step.threshold
+        self.blends = step.action is Action.KEYFRAME and len(step.score_weights) > 1
         if step.action is Action.KEYFRAME:
             self.change = 0.0
             self.bank.make_room(range(len(self.policy.groups)), score=True)
+            if self.blends:
+                self.bank.aim(coordinate, step)
             return
         if step.threshold is None:  # else its change from the last step is still to be seen
             self.bank.make_room(step.computed, score=False)
@@ -266,6 +270,7 @@ class DenoiserPatch:
             earlier = context.scores.value(0) if fits and self.score_depth else None
             if self.action == Action.JUMP and earlier is not None:
                 return pack(context.container, earlier.clone())
+            blends = self.blends and context.fits(sample)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
             result = compute(*args, **kwargs)
@@ -279,7 +284,8 @@ class DenoiserPatch:
             if self.score_depth:
                 context.scores.slots[0].fresh = tensor_of(result).clone()
                 context.container = type(result)
-            return result
+            score = context.scores.blended(0) if blends else None
+            return result if score is None else pack(type(result), score)
 
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)

@@ -32,7 +32,8 @@ class Step:
             None extrapolates.
         score_weights: of the last keyframes' scores, newest first, summing to 1; what a jump
             takes, and what is mixed in where the mixing weight is below 1; none extrapolates from
-            all that are kept.
+            all that are kept. A keyframe's own score is the first of its own: more than one make
+            up for what the jumps before it missed.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
             None decides nothing while sampling.
     """
@@ -87,6 +88,16 @@ class Plan:
     def count(self, action: Action) -> int:
         """The number of steps with this action."""
         return sum(step.action is action for step in self.steps)
+
+    @property
+    def score_depth(self) -> int:
+        """The most scores that a step weighs; 0 if none weighs an earlier one."""
+        weighed = (
+            len(step.score_weights)
+            for step in self.steps
+            if step.mixing_weight < 1 or len(step.score_weights) > 1
+        )
+        return max(weighed, default=0)
 
     @property
     def keyframes(self) -> tuple[int, ...]:

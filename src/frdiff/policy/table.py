@@ -36,7 +36,7 @@ class TablePolicy(Policy):
         mixing_weights: per step, the share of the reuse score in [0, 1], 0 = jump, ignored at
             keyframes; None takes the reuse score alone.
         score_weights: per step, weights of the last keyframes' scores, newest first, summing to
-            1; None takes the last one.
+            1, a keyframe's own as its first; None takes the last one.
         forecast_weights: per step and group, weights of the group's last stored features, newest
             first, summing to 1; None extrapolates, at every step or at one.
         forecast, targets, coordinate: see `Policy`.
@@ -92,8 +92,7 @@ class TablePolicy(Policy):
     @property
     def score_depth(self) -> int:
         """Scores of keyframes that must be kept."""
-        rows = [step for step in self.plan(self.num_steps) if step.mixing_weight < 1]
-        return max((len(step.score_weights) for step in rows), default=0)
+        return self.plan(self.num_steps).score_depth
 
     @property
     def depth(self) -> int:
@@ -115,7 +114,8 @@ class TablePolicy(Policy):
 
         Keyframes but the first go to the steps nearest in noise level; where two meet they become
         one. Every other step takes groups and weights of the nearest one that was no keyframe, and
-        extrapolates where those want more features or scores than are there.
+        extrapolates where those want more features or scores than are there. Keyframes take their
+        own score alone.
 
         Args:
             scheduler: of the new run; it is not changed.
@@ -163,10 +163,10 @@ class TablePolicy(Policy):
 
     def _step(self, index: int) -> Step:
         computed = frozenset(self.computed[index])
-        if len(computed) == len(self.groups):
-            return Step(Action.KEYFRAME)
-        weight = 1.0 if self.mixing_weights is None else self.mixing_weights[index]
         scores = (1.0,) if self.score_weights is None else tuple(self.score_weights[index])
+        if len(computed) == len(self.groups):
+            return Step(Action.KEYFRAME, score_weights=scores)
+        weight = 1.0 if self.mixing_weights is None else self.mixing_weights[index]
         if weight == 0:
             return Step(Action.JUMP, 0.0, score_weights=scores)
         row = None if self.forecast_weights is None else self.forecast_weights[index]
@@ -227,17 +227,15 @@ class TablePolicy(Policy):
             if step.action is Action.KEYFRAME:
                 stored = [count + 1 for count in stored]
                 scores += 1
+                self._check_scores(index, step, scores)
                 continue
             if step.action is Action.JUMP and self.computed[index]:
                 raise ValueError(
                     f"step {index} is a jump, so it can compute no group, got "
                     f"{quote(self.computed[index])}"
                 )
-            if step.mixing_weight < 1 and len(step.score_weights) > scores:
-                raise ValueError(
-                    f"step {index} weighs {len(step.score_weights)} scores, {scores} keyframes "
-                    "come before it"
-                )
+            if step.mixing_weight < 1:
+                self._check_scores(index, step, scores)
             for group, weights in enumerate(step.forecast_weights or ()):
                 if group not in step.computed and len(weights) > stored[group]:
                     raise ValueError(
@@ -246,6 +244,14 @@ class TablePolicy(Policy):
                     )
             for group in step.computed:
                 stored[group] += 1
+
+    @staticmethod
+    def _check_scores(index: int, step: Step, stored: int) -> None:
+        if len(step.score_weights) > stored:
+            raise ValueError(
+                f"step {index} weighs {len(step.score_weights)} scores, the keyframes up to it "
+                f"have {stored}"
+            )
 
 
 def _nearest(levels: Sequence[float], wanted: float) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,12 +17,13 @@ from frdiff.denoisers import weights_hash
 from frdiff.policy import Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
+from frdiff.search.corrector import influences
 from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
 from frdiff.search.measure import MOST_DECIBELS, Measure
 from frdiff.search.record import Recording, record
-from frdiff.search.solvers import converged, run_length, solvers_of
+from frdiff.search.solvers import converged, run_length, scheduler_of, solvers_of
 from frdiff.search.space import Space
 from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject
 from frdiff.search.tuner import RECORDED, Tuner, versions
@@ -209,7 +210,9 @@ def _space(
     few = Batch(batch.seed, batch.prompts[:RECORDED])
 
     def recorder(solver: str | None, steps: int) -> Recording:
-        return record(subject, Setting(steps, None, solver), few, targets, overhead)
+        recording = record(subject, Setting(steps, None, solver), few, targets, overhead)
+        influence = influences(scheduler_of(subject, solver), steps, recording.steps)
+        return replace(recording, influence=influence)
 
     full = recorder(None, num_steps)
     hand_written = isinstance(subject, LoopSubject)

@@ -12,7 +12,9 @@ from frdiff.adapters import Target, find_targets, watched
 from frdiff.calls import tensor_of
 from frdiff.forecast import extrapolation_weights
 from frdiff.policy import Targets, UniformPolicy
+from frdiff.policy.table import MAX_WEIGHTS
 from frdiff.run import Run
+from frdiff.search.corrector import corrector_weights
 from frdiff.search.fit import fit_weights
 from frdiff.search.paths import gap_costs, step_sizes
 from frdiff.search.prices import Prices, prices_of
@@ -37,6 +39,8 @@ class Recording:
         steps: of the run.
         levels: logarithm of the noise level of every step; none if the scheduler tells none.
         prices: of the targets, in that order too.
+        influence: of every step, see `frdiff.search.corrector.influences`; None if it cannot be
+            told.
     """
 
     grams: Mapping[str, np.ndarray]
@@ -44,6 +48,7 @@ class Recording:
     steps: int
     levels: Sequence[float]
     prices: Prices
+    influence: np.ndarray | None = None
 
     def path_costs(self) -> np.ndarray | None:
         """What gaps between keyframes cost, for `shortest_path`; None if that cannot be told."""
@@ -53,7 +58,7 @@ class Recording:
         return gap_costs(self.score_gram, sizes)
 
     def score_weights(
-        self, keyframes: Sequence[int], depth: int, fitted: bool = True
+        self, keyframes: Sequence[int], depth: int, fitted: bool = True, corrects: bool = False
     ) -> list[list[float]]:
         """Weights of the last keyframes' scores, per step; [1.0] where there is one to weigh.
 
@@ -61,11 +66,16 @@ class Recording:
             depth: scores weighed at most.
             fitted: to this run; those of extrapolation in the step index otherwise, and where
                 scores cannot be told.
+            corrects: whether keyframes make up for the jumps before them, where that can be told.
         """
-        rows = []
+        rows: list[list[float]] = []
         for step in range(self.steps):
             stored = _last(keyframes, step, depth)
-            if step in keyframes or len(stored) < 2:
+            if step in keyframes and corrects and stored and self.influence is not None:
+                jumps = rows[stored[0] + 1 :]
+                before = _last(keyframes, step, MAX_WEIGHTS - 1)
+                rows.append(corrector_weights(step, before, jumps, self.influence))
+            elif step in keyframes or len(stored) < 2:
                 rows.append([1.0])
             elif fitted and self.score_gram is not None:
                 rows.append(_fitted(self.score_gram, step, stored))

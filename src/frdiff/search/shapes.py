@@ -27,6 +27,7 @@ class Shape:
             whatever the depth.
         jumps: whether steps between keyframes make their score of earlier ones, without a network
             call, and not of stored features.
+        corrects: whether keyframes make up for what the jumps before them missed.
     """
 
     steps: int
@@ -36,6 +37,7 @@ class Shape:
     depth: int = 3
     fitted: bool = True
     jumps: bool = False
+    corrects: bool = False
 
 
 def affordable(budget: float, num_steps: int, between: float) -> int:
@@ -82,7 +84,9 @@ def neighbours(
     for fitted in fits:
         if fitted != shape.fitted:
             yield replace(shape, fitted=fitted)
-    if not shape.jumps:
+    if shape.jumps:
+        yield replace(shape, corrects=not shape.corrects)
+    else:
         for tail in _beside(shape.tail, tails):
             yield replace(shape, tail=tail)
 

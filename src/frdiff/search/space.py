@@ -105,7 +105,9 @@ class Space:
             recording.steps,
             [(0,) if step in keyframes else () for step in steps],
             mixing_weights=[float(step in keyframes) for step in steps],
-            score_weights=recording.score_weights(keyframes, shape.depth, shape.fitted),
+            score_weights=recording.score_weights(
+                keyframes, shape.depth, shape.fitted, shape.corrects
+            ),
             targets=self.targets,
         )
 

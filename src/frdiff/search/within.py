@@ -22,7 +22,7 @@ MOST = 2
 # Where shapes begin, at several step counts.
 STARTS = (
     Shape(0),
-    Shape(0, jumps=True),
+    Shape(0, power=1.0, depth=2, jumps=True, corrects=True),
     Shape(0, power=1.3, depth=2, fitted=False, jumps=True),
 )
 # Solvers looked at with reuse and jumps: those that are best with fewer steps.
