@@ -20,6 +20,13 @@ TABLE = frdiff.TablePolicy(
     forecast_weights=[*[None] * 5, [[1.5, -0.5], [1.25, -0.25]], *[None] * 6],
     targets="residual",
 )
+# Jumps, and keyframes that weigh earlier scores after them.
+CORRECTED = frdiff.TablePolicy(
+    12,
+    [[0], [], [0], [], [0], [], [0], [0], [0], [], [0], [0]],
+    mixing_weights=[1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 1],
+    score_weights=[*[[1.0]] * 4, *[[1.5, -0.5]] * 4, *[[1.0]] * 2, [2.0, -0.5, -0.5], [1.0]],
+)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the plan computes 100%"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -43,8 +50,8 @@ def eager(policy, **options):
 @pytest.mark.parametrize("order", ["apply-compile", "compile-apply", "compile-run-apply"])
 @pytest.mark.parametrize(
     ("policy", "kinds"),
-    [(FORECAST, 2), (PAPER, 3), (EVERY, 1), (TABLE, 4)],
-    ids=["forecast", "paper", "every", "table"],
+    [(FORECAST, 2), (PAPER, 3), (EVERY, 1), (TABLE, 4), (CORRECTED, 3)],
+    ids=["forecast", "paper", "every", "table", "corrected"],
 )
 def test_one_graph_per_kind_of_step(order, policy, kinds):
     unet, scheduler = make_unet(), ddim()

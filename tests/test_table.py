@@ -59,6 +59,22 @@ def test_scores_are_weighed_as_the_table_says():
     assert run.stats.jumps == 3
 
 
+def test_a_keyframe_weighs_its_own_score_first():
+    scores = [[1.0], [1.0], [1.5, -0.5], [1.0], [2.0, -0.5, -0.5], [2.0, -1.0], *[[1.0]] * 6]
+    policy = table(
+        [[0], [], [0], [], [0]],
+        groups=[["second"]],
+        targets=["second"],
+        mixing_weights=[1, 0, 1, 0, 1, 0, *[1] * 6],
+        score_weights=scores,
+    )
+    outputs, run = drive(Doubling(), policy, range(1, 13))
+    # Own scores of the keyframes: 5, 15 and 25. What is kept, and weighed later, are those.
+    assert outputs[:6] == [5, 5, 1.5 * 15 - 0.5 * 5, 15, 2 * 25 - 0.5 * (15 + 5), 2 * 25 - 15]
+    assert (run.stats.keyframes, run.stats.jumps) == (3, 3)
+    assert policy.score_depth == 3
+
+
 def draw(policy):
     unet, scheduler = make_unet(), ddim()
     with frdiff.apply(unet, policy, scheduler=scheduler) as run:
@@ -139,8 +155,12 @@ def test_wildcards_make_groups():
         ({"score_weights": [[0.5]] * 12}, "must sum to 1"),
         ({"score_weights": [[]] * 12}, "must be 1 to 4 numbers, got 0"),
         (
-            {"score_weights": [[0.5, 0.5]] * 12, "mixing_weights": [0.0] * 12},
-            "step 1 weighs 2 scores, 1 keyframes come before it",
+            {"score_weights": [[1.0], *[[0.5, 0.5]] * 11], "mixing_weights": [0.0] * 12},
+            "step 1 weighs 2 scores, the keyframes up to it have 1",
+        ),
+        (
+            {"score_weights": [[0.5, 0.5], *[[1.0]] * 11]},
+            "step 0 weighs 2 scores, the keyframes up to it have 1",
         ),
         ({"forecast_weights": [[[1.0]]] * 12}, "one list per group, 2 in all, got 1"),
         (

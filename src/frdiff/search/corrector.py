@@ -43,9 +43,12 @@ def influences(
     try:
         scheduler.set_timesteps(num_inference_steps)
         timesteps = scheduler.timesteps[len(scheduler.timesteps) - steps :]
-        if len(timesteps) < len(scheduler.timesteps):
+        # Those without it find their place by themselves.
+        if len(timesteps) < len(scheduler.timesteps) and hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(len(scheduler.timesteps) - steps)
         for timestep, row in zip(timesteps, scores, strict=True):
+            if hasattr(scheduler, "scale_model_input"):
+                scheduler.scale_model_input(samples, timestep)
             samples = tensor_of(scheduler.step(row.view(-1, 1, 1, 1), timestep, samples))
     except Exception:  # whatever a scheduler raises on samples that are no pictures
         return None
