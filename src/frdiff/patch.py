@@ -284,8 +284,8 @@ class DenoiserPatch:
             if self.score_depth:
                 context.scores.slots[0].fresh = tensor_of(result).clone()
                 context.container = type(result)
-            score = context.scores.blended(0) if blends else None
-            return result if score is None else pack(type(result), score)
+            blended = context.scores.blended(0) if blends else None
+            return result if blended is None else pack(type(result), blended)
 
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)

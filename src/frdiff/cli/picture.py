@@ -24,8 +24,8 @@ def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
     """Write the picture of a plan: what every step computes, and the weights it takes.
 
     A second panel, where forecasts are fitted or scores mixed, has for every step the weights of
-    the stored features or scores, a dot per group and a larger one in their middle, by age, and the
-    mixing weight.
+    the stored features or scores, a dot per group and a larger one in their middle, by age, the
+    mixing weight, and what a keyframe that makes up for jumps takes of its own score.
     """
     groups = [", ".join(patterns) for patterns in policy.groups] or ["denoiser"]
     weighed = any(
@@ -87,6 +87,9 @@ def _draw_weights(axes: Axes, plan: Plan) -> None:
     mixed = [(i, step.mixing_weight) for i, step in enumerate(plan) if 0 < step.mixing_weight < 1]
     if mixed:
         axes.plot(*zip(*mixed, strict=True), "s", color="#c8553d", markersize=4, label="mixing")
+    own = [(i, step.score_weights[0]) for i, step in enumerate(plan) if _corrects(step)]
+    if own:
+        axes.plot(*zip(*own, strict=True), "D", color="#c8553d", markersize=4, label="own score")
     axes.set_ylabel("weights", fontsize=9)
     axes.axhline(0, color="grey", linewidth=0.6)
     axes.axhline(1, color="grey", linewidth=0.6)
@@ -97,13 +100,17 @@ def _draw_weights(axes: Axes, plan: Plan) -> None:
 def _weights(step: Step) -> np.ndarray | None:
     """Weights (groups, ages) that a step takes of stored features or scores; None if of none."""
     if step.action is Action.KEYFRAME:
-        return None
+        return np.array([step.score_weights[1:]]) if _corrects(step) else None
     if step.action is Action.JUMP:
         return np.array([step.score_weights])
     if not step.forecast_weights:
         return None
     most = max(map(len, step.forecast_weights))
     return np.array([[*row, *[0.0] * (most - len(row))] for row in step.forecast_weights])
+
+
+def _corrects(step: Step) -> bool:
+    return step.action is Action.KEYFRAME and len(step.score_weights) > 1
 
 
 def _title(policy: Policy, plan: Plan) -> str:

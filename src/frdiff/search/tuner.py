@@ -27,7 +27,7 @@ __all__ = ["RECORDED", "Tuned", "Tuner", "versions"]
 RECORDED = 4
 STEP_DOWN = 0.85
 BUDGETS = 16
-WORTH = 16  # full runs, spent on policies of one budget
+WORTH = 15  # full runs, spent on policies of one budget
 LIBRARIES = ("frdiff", "diffusers", "torch")
 
 
