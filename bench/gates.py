@@ -21,6 +21,7 @@ from frdiff.compare import psnr
 from frdiff.models import shipped_captions
 from frdiff.policy.jumps import spaced
 from frdiff.sampling import set_scheduler
+from frdiff.search.gates import evenly
 from frdiff.setting import Setting
 
 SOLVER, STEPS, SEED = "ddim", 50, 500_000
@@ -43,9 +44,8 @@ def main() -> None:
         for method in track(METHODS, f"{speedup:g}x"):
             began = time.perf_counter()
             if method.startswith("even"):
-                places = [i * STEPS // computed for i in range(computed)]
-                if method != "even":
-                    places = list(spaced(STEPS, computed))
+                space = evenly if method == "even" else spaced
+                places = space(STEPS, computed)
                 policy = frdiff.KeyframePolicy(STEPS, places, forecast=0, targets="all")
                 setting, runs = Setting(STEPS, policy, SOLVER), 0.0
             else:

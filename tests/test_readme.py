@@ -28,3 +28,4 @@ def test_code_runs(tmp_path, monkeypatch):
     # One after the other, as a reader types them.
     for index, code in enumerate(re.findall(r"```python\n(.*?)```", README, re.S)):
         exec(compile(code, f"README block {index}", "exec"), names)
+    assert names["run"].stats.keyframes <= 12  # half the cost of 25 steps

@@ -47,11 +47,12 @@ SchedulerOption = Annotated[
     typer.Option("--scheduler", help="Default: a tuned policy's, or the model's own."),
 ]
 
-# Of bias, tau, mixing, targets and align, which say nothing to jumps.
-FEATURES = (0.5, 30.0, True, "paper", "start")
+# Options that say nothing to jumps.
+FEATURES = ("policy", "bias", "tau", "mixing", "targets", "align")
 
 
 def generate(
+    context: typer.Context,
     model: Model,
     prompts: Annotated[list[str], typer.Argument(help="One picture each.")],
     policy: PolicyFile = None,
@@ -91,7 +92,8 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw pictures with a policy; with --compare, side by side with the full pipeline."""
-    if jumps and (policy is not None or (bias, tau, mixing, targets, align) != FEATURES):
+    sources = [context.get_parameter_source(name) for name in FEATURES]
+    if jumps and any(source and source.name == "COMMANDLINE" for source in sources):
         raise ValueError("--jumps goes with --interval, --crowding and --forecast alone")
     if crowding != 1 and not jumps:
         raise ValueError("--crowding goes with --jumps")

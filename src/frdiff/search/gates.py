@@ -37,7 +37,7 @@ from frdiff.clock import Clock
 from frdiff.policy import Targets
 from frdiff.search.subject import Batch, Subject
 
-__all__ = ["ITERATIONS", "LOGIT", "RUNS", "learn_gates", "open_gates"]
+__all__ = ["ITERATIONS", "LOGIT", "RUNS", "evenly", "learn_gates", "open_gates"]
 
 LOGIT = 0.1
 EVEN_LOGIT = 0.02  # four iterations from one side to the other
@@ -119,11 +119,16 @@ def learn_gates(
     return _numbers(logits)
 
 
+def evenly(num_steps: int, count: int) -> list[int]:
+    """`count` evenly spaced keyframes from step 0, as the paper's uniform policy has them."""
+    return [i * num_steps // count for i in range(count)]
+
+
 def _first_logits(num_steps: int, keyframes: int | None) -> Tensor:
     """Of all steps but the first."""
     if keyframes is None:
         return torch.full((num_steps - 1,), LOGIT)
-    even = [i * num_steps // keyframes for i in range(1, keyframes)]
+    even = evenly(num_steps, keyframes)
     signs = [1.0 if step in even else -1.0 for step in range(1, num_steps)]
     return EVEN_LOGIT * torch.tensor(signs)
 
