@@ -16,7 +16,6 @@ from diffusers import SchedulerMixin
 
 from frdiff.calls import tensor_of
 from frdiff.forecast import extrapolation_weights
-from frdiff.policy.table import MAX_WEIGHTS
 
 __all__ = ["corrector_weights", "influences"]
 
@@ -66,12 +65,14 @@ def corrector_weights(
 
     Args:
         keyframe: its step.
-        stored: the keyframes before it, newest first.
+        stored: the keyframes before it, newest first, at least as many as `jumps` weigh.
         jumps: for each step between the newest of them and `keyframe`, the weights it took of the
             scores of `stored`.
         influence: of every step, see `influences`.
     """
-    nodes = [keyframe, *stored][: max([NODES, *(len(row) + 1 for row in jumps)])]
+    if not jumps:
+        return [1.0]
+    nodes = [keyframe, *stored][: max([NODES, *(1 + len(row) for row in jumps)])]
     total = np.eye(1, len(nodes))[0]
     for step, row in zip(range(keyframe - len(jumps), keyframe), jumps, strict=True):
         wanted = extrapolation_weights(nodes[:NODES], step)
@@ -79,6 +80,4 @@ def corrector_weights(
         missed[1 : 1 + len(row)] -= row
         with np.errstate(divide="ignore", invalid="ignore"):
             total += influence[step] / influence[keyframe] * missed
-    if not (np.abs(total) <= MOST).all() or len(nodes) > MAX_WEIGHTS or not jumps:
-        return [1.0]
-    return [float(weight) for weight in total]
+    return total.tolist() if (np.abs(total) <= MOST).all() else [1.0]
