@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--model", default="emoji")
     parser.add_argument("--min-psnr", type=float, default=40.0)
     parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--evaluations", type=int)
     parser.add_argument("--pictures", type=int, default=64)
     options = options_of(parser)
@@ -33,7 +34,7 @@ def main() -> None:
     shipped = Shipped(options.model, options.pictures, SEED, captions[::3])
     set_scheduler(shipped.pipe, SOLVER)
     kept = 0
-    for seed in range(options.repetitions):
+    for seed in range(options.first_seed, options.first_seed + options.repetitions):
         began = time.perf_counter()
         policy = frdiff.tune(
             shipped.pipe,
