@@ -41,8 +41,8 @@ bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes w
 	$(BIN)/frdiff report bench/results --output docs/bench
 
 tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
-	for case in "emoji-dit dpm++ 25 2" "emoji-dit dpm++ 25 3" "emoji-dit dpm++ 25 4" \
-		"emoji dpm++ 25 2" "emoji dpm++ 25 3" "emoji dpm++ 25 4" \
+	for case in "emoji-dit dpm++ 25 2" "emoji-dit dpm++ 25 3" "emoji-dit dpm++ 25 3.5" \
+		"emoji dpm++ 25 2" "emoji dpm++ 25 3" "emoji dpm++ 25 3.5" \
 		"emoji-dit ddim 50 2" "emoji-dit ddim 50 3" "emoji ddim 50 2" "emoji ddim 50 3" \
 		"digits dpm++ 25 2" "digits dpm++ 25 3"; do \
 		set -- $$case; name=$$2-$$3-speedup-$$4; \

@@ -99,7 +99,7 @@ def test_a_scheduler_set_afterwards_is_refused_too():
 def test_resampling_to_its_own_run_changes_nothing_but_what_was_measured():
     policy = table(
         mixing_weights=[1.0, 0.5] * 6,
-        score_weights=[[1.0]] * 9 + [[2.0, -1.0]] + [[1.0]] * 2,
+        score_weights=[[1.0]] * 8 + [[1.5, -0.5], [2.0, -1.0]] + [[1.0]] * 2,
         forecast_weights=[None] * 9 + [[[1.5, -0.5], [1.0]]] + [None] * 2,
     )
     same = policy.resample(ddim(), 12)
@@ -107,6 +107,13 @@ def test_resampling_to_its_own_run_changes_nothing_but_what_was_measured():
     # The weight of a keyframe means nothing.
     weights = [1.0 if i in (0, 4, 8, 11) else w for i, w in enumerate(policy.mixing_weights)]
     assert same == replace(policy, origin=same.origin, mixing_weights=weights)
+
+
+def test_a_keyframe_makes_up_for_as_many_jumps_as_it_was_tuned_for():
+    policy = table(score_weights=[[1.0]] * 8 + [[1.5, -0.5]] + [[1.0]] * 3)
+    other = policy.resample(ddim(), 24)
+    assert len(other.plan(24).keyframes) == 4
+    assert other.score_weights == ((1.0,),) * 24
 
 
 def test_keyframes_keep_their_noise_level():

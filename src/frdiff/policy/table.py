@@ -114,8 +114,8 @@ class TablePolicy(Policy):
 
         Keyframes but the first go to the steps nearest in noise level; where two meet they become
         one. Every other step takes groups and weights of the nearest one that was no keyframe, and
-        extrapolates where those want more features or scores than are there. Keyframes take their
-        own score alone.
+        extrapolates where those want more features or scores than are there. A keyframe keeps its
+        weights of earlier scores where as many steps lie between it and the one before it.
 
         Args:
             scheduler: of the new run; it is not changed.
@@ -130,7 +130,8 @@ class TablePolicy(Policy):
         scheduler = copy.deepcopy(scheduler)
         scheduler.set_timesteps(num_inference_steps)
         new = noise_coordinates(scheduler)
-        keys = {0, *(_nearest(new, own[key]) for key in self.plan(self.num_steps).keyframes[1:])}
+        keyframes = self.plan(self.num_steps).keyframes
+        keys = {0: 0} | {_nearest(new, own[key]): key for key in keyframes[1:]}
         free = [i for i in range(self.num_steps) if len(self.computed[i]) < len(self.groups)]
         source = [free[_nearest([own[i] for i in free], level)] if free else 0 for level in new]
         stored = [sum(key < i for key in keys) for i in range(len(new))]
@@ -140,14 +141,20 @@ class TablePolicy(Policy):
         def fits(i: int, weights: Sequence[Sequence[float]]) -> bool:
             return i not in keys and max(map(len, weights)) <= stored[i]
 
+        def score_weights(i: int, s: int, rows: Sequence[Sequence[float]]) -> Sequence[float]:
+            if i not in keys:
+                return rows[s] if fits(i, [rows[s]]) else (1.0,)
+            row = rows[keys[i]]
+            alike = _gap(sorted(keys), i) == _gap(keyframes, keys[i])
+            return row if alike and len(row) <= stored[i] + 1 else (1.0,)
+
         steps = list(enumerate(source))
         return replace(
             self,
             num_steps=len(new),
             computed=[every if i in keys else self.computed[s] for i, s in steps],
             mixing_weights=mixing and [1.0 if i in keys else mixing[s] for i, s in steps],
-            score_weights=scores
-            and [scores[s] if fits(i, [scores[s]]) else (1.0,) for i, s in steps],
+            score_weights=scores and [score_weights(i, s, scores) for i, s in steps],
             forecast_weights=forecast
             and [row if (row := forecast[s]) and fits(i, row) else None for i, s in steps],
             origin=replace(
@@ -252,6 +259,11 @@ class TablePolicy(Policy):
                 f"step {index} weighs {len(step.score_weights)} scores, the keyframes up to it "
                 f"have {stored}"
             )
+
+
+def _gap(keyframes: Sequence[int], keyframe: int) -> int:
+    """Steps from the keyframe before it; 0 for the first."""
+    return keyframe - max((key for key in keyframes if key < keyframe), default=keyframe)
 
 
 def _nearest(levels: Sequence[float], wanted: float) -> int:
