@@ -35,7 +35,9 @@ def test_the_final_sample_is_the_sum_of_scores_times_their_influences(name, star
 
 
 def test_solvers_that_add_noise_or_clip_have_none():
+    before = torch.random.get_rng_state()
     assert influences(DDPMScheduler.from_config(ddim().config), 12, 12) is None
+    assert torch.equal(torch.random.get_rng_state(), before)
     clipping = ddim().from_config(ddim().config, clip_sample=True, clip_sample_range=0.1)
     assert influences(clipping, 12, 12) is None
 

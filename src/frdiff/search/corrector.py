@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from diffusers import SchedulerMixin
+from torch import Tensor
 
 from frdiff.calls import tensor_of
 from frdiff.forecast import extrapolation_weights
@@ -38,22 +39,28 @@ def influences(
     scheduler = copy.deepcopy(scheduler)
     # A unit score at each step in turn, all of them at once, and none at all.
     scores = torch.cat([torch.eye(steps), torch.ones(steps, 1), torch.zeros(steps, 1)], dim=1)
-    samples = torch.zeros(steps + 2, 1, 1, 1)
     try:
-        scheduler.set_timesteps(num_inference_steps)
-        timesteps = scheduler.timesteps[len(scheduler.timesteps) - steps :]
-        # Those without it find their place by themselves.
-        if len(timesteps) < len(scheduler.timesteps) and hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(len(scheduler.timesteps) - steps)
-        for timestep, row in zip(timesteps, scores, strict=True):
-            if hasattr(scheduler, "scale_model_input"):
-                scheduler.scale_model_input(samples, timestep)
-            samples = tensor_of(scheduler.step(row.view(-1, 1, 1, 1), timestep, samples))
+        with torch.random.fork_rng(devices=[]):
+            samples = _final(scheduler, num_inference_steps, scores.view(steps, -1, 1, 1, 1))
     except Exception:  # whatever a scheduler raises on samples that are no pictures
         return None
     *alone, together, nothing = samples.flatten().double().tolist()
     linear = nothing == 0 and abs(sum(alone) - together) <= TOLERANCE * max(map(abs, alone))
     return np.array(alone) if linear and np.isfinite(alone).all() else None
+
+
+def _final(scheduler: SchedulerMixin, num_inference_steps: int, scores: Tensor) -> Tensor:
+    """What samples of zeros become with the given raw scores, shape (steps, N, ...)."""
+    scheduler.set_timesteps(num_inference_steps)
+    first = len(scheduler.timesteps) - len(scores)
+    if first and hasattr(scheduler, "set_begin_index"):  # others find their place by themselves
+        scheduler.set_begin_index(first)
+    samples = torch.zeros_like(scores[0])
+    for timestep, score in zip(scheduler.timesteps[first:], scores, strict=True):
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input(samples, timestep)
+        samples = tensor_of(scheduler.step(score, timestep, samples))
+    return samples
 
 
 def corrector_weights(
