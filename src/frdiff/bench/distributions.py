@@ -26,9 +26,12 @@ __all__ = ["distribution_path", "distribution_tasks", "measure_distribution"]
 SEED_SETS = {"full": 10_000, "full, seeds B": 20_000, "full, seeds C": 30_000}
 # Which full run another is compared with: round the circle, so that three seeds give three pairs.
 OTHER_SEEDS = dict(zip(SEED_SETS, [*list(SEED_SETS)[1:], "full"], strict=True))
-CLAIMED = {
-    "fewer steps, DDIM": ("50 steps",),
-    "paper, DDIM 50": ("interval 2", "interval 3"),
+# Beyond the operating points, by point and family: what the paper claims to be without loss and its
+# full run; and what as many steps as the full run's come to where they are not even in time.
+SETTINGS = {
+    ("claim", "fewer steps, DDIM"): ("50 steps",),
+    ("claim", "paper, DDIM 50"): ("interval 2", "interval 3"),
+    ("Karras", "fewer steps, UniPC Karras"): ("25 steps",),
 }
 
 
@@ -36,8 +39,7 @@ def distribution_tasks(results: Sequence[Fidelity]) -> list[tuple[str, dict[str,
     """The operating points and the methods' definitions: the full run, then the best of each group.
 
     The full run is drawn from three sets of seeds. For each speed-up and group the best setting by
-    median PSNR among those that reach the speed-up to within 5 % is taken; at last what the paper
-    claims to be without loss, and its full run.
+    median PSNR among those that reach the speed-up to within 5 % is taken; at last `SETTINGS`.
     """
     tasks = [(point, FULL.config) for point in SEED_SETS]
     rows = rows_of(results)
@@ -46,10 +48,13 @@ def distribution_tasks(results: Sequence[Fidelity]) -> list[tuple[str, dict[str,
             best = best_at([row for row in rows if row.group == group], speedup)
             if best is not None:
                 tasks.append((f"{speedup:g}x", best.result.method))
-    claimed = [
-        row.result for row in rows if row.result.setting in CLAIMED.get(row.result.family, ())
+    named = [
+        (point, row.result.method)
+        for (point, family), settings in SETTINGS.items()
+        for row in rows
+        if row.result.family == family and row.result.setting in settings
     ]
-    return tasks + [("claim", result.method) for result in claimed]
+    return tasks + named
 
 
 def distribution_path(

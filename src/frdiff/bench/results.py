@@ -177,7 +177,8 @@ class Distribution(Record):
     """Likeness of many pictures to the training pictures and to the full run's.
 
     Attributes:
-        point: the operating point: "full", "full, seeds B" or a speed-up such as "2x".
+        point: the operating point: "full", "full, seeds B", a speed-up such as "2x", "claim"
+            or "Karras".
         samples: pictures drawn.
         frechet_training, kernel_training, precision, recall: against the training pictures.
         frechet_full, kernel_full, precision_full, recall_full: against the full run with other
