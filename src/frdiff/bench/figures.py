@@ -73,7 +73,14 @@ def pareto_figure(rows: Sequence[Row], axis: str, metric: str) -> Figure:
     axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=LEGEND_COLUMNS, fontsize=7, frameon=False)
+    figure.legend(
+        loc="outside lower center",
+        ncols=LEGEND_COLUMNS,
+        fontsize=7,
+        frameon=False,
+        columnspacing=0.5,
+        handlelength=1.5,
+    )
     return figure
 
 
