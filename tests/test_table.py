@@ -73,6 +73,11 @@ def test_a_keyframe_weighs_its_own_score_first():
     assert outputs[:6] == [5, 5, 1.5 * 15 - 0.5 * 5, 15, 2 * 25 - 0.5 * (15 + 5), 2 * 25 - 15]
     assert (run.stats.keyframes, run.stats.jumps) == (3, 3)
     assert policy.score_depth == 3
+    # Scores that no step takes need not be kept.
+    unweighed = table(
+        [[0], [0]], groups=[["second"]], score_weights=[[1.0]] * 2 + [[0.5, 0.5]] * 10
+    )
+    assert unweighed.score_depth == 0
 
 
 def draw(policy):

@@ -153,7 +153,7 @@ class DenoiserPatch:
         """
         self.action = step.action
         self.threshold = step.threshold
-        self.blends = step.action is Action.KEYFRAME and len(step.score_weights) > 1
+        self.blends = step.corrects
         if step.action is Action.KEYFRAME:
             self.change = 0.0
             self.bank.make_room(range(len(self.policy.groups)), score=True)

@@ -45,6 +45,11 @@ class Step:
     score_weights: tuple[float, ...] = (1.0,)
     threshold: float | None = None
 
+    @property
+    def corrects(self) -> bool:
+        """Whether it is a keyframe that weighs earlier scores with its own."""
+        return self.action is Action.KEYFRAME and len(self.score_weights) > 1
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -95,7 +100,7 @@ class Plan:
         weighed = (
             len(step.score_weights)
             for step in self.steps
-            if step.mixing_weight < 1 or len(step.score_weights) > 1
+            if step.mixing_weight < 1 or step.corrects
         )
         return max(weighed, default=0)
 

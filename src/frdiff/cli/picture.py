@@ -87,7 +87,7 @@ def _draw_weights(axes: Axes, plan: Plan) -> None:
     mixed = [(i, step.mixing_weight) for i, step in enumerate(plan) if 0 < step.mixing_weight < 1]
     if mixed:
         axes.plot(*zip(*mixed, strict=True), "s", color="#c8553d", markersize=4, label="mixing")
-    own = [(i, step.score_weights[0]) for i, step in enumerate(plan) if _corrects(step)]
+    own = [(i, step.score_weights[0]) for i, step in enumerate(plan) if step.corrects]
     if own:
         axes.plot(*zip(*own, strict=True), "D", color="#c8553d", markersize=4, label="own score")
     axes.set_ylabel("weights", fontsize=9)
@@ -100,17 +100,13 @@ def _draw_weights(axes: Axes, plan: Plan) -> None:
 def _weights(step: Step) -> np.ndarray | None:
     """Weights (groups, ages) that a step takes of stored features or scores; None if of none."""
     if step.action is Action.KEYFRAME:
-        return np.array([step.score_weights[1:]]) if _corrects(step) else None
+        return np.array([step.score_weights[1:]]) if step.corrects else None
     if step.action is Action.JUMP:
         return np.array([step.score_weights])
     if not step.forecast_weights:
         return None
     most = max(map(len, step.forecast_weights))
     return np.array([[*row, *[0.0] * (most - len(row))] for row in step.forecast_weights])
-
-
-def _corrects(step: Step) -> bool:
-    return step.action is Action.KEYFRAME and len(step.score_weights) > 1
 
 
 def _title(policy: Policy, plan: Plan) -> str:

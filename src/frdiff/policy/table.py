@@ -1,7 +1,7 @@
 """The explicit table: for every step, which groups of targets to compute, and all weights."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -136,30 +136,29 @@ class TablePolicy(Policy):
         keyframes = self.plan(self.num_steps).keyframes
         keys = {0: 0} | {_nearest(new, own[key]): key for key in keyframes[1:]}
         free = [i for i in range(self.num_steps) if len(self.computed[i]) < len(self.groups)]
-        source = [free[_nearest([own[i] for i in free], level)] if free else 0 for level in new]
+        near = [free[_nearest([own[i] for i in free], level)] if free else 0 for level in new]
+        source = [(i, keys.get(i, near[i])) for i in range(len(new))]
         stored = [sum(key < i for key in keys) for i in range(len(new))]
-        every = tuple(range(len(self.groups)))
+        # Scores that a step may weigh: a keyframe's own too, or only that.
+        scored = [
+            stored[i] + (i in keys) if i not in keys or _gap(keys, i) == _gap(keyframes, s) else 1
+            for i, s in source
+        ]
         forecast, scores, mixing = self.forecast_weights, self.score_weights, self.mixing_weights
-
-        def fits(i: int, weights: Sequence[Sequence[float]]) -> bool:
-            return i not in keys and max(map(len, weights)) <= stored[i]
-
-        def score_weights(i: int, s: int, rows: Sequence[Sequence[float]]) -> Sequence[float]:
-            if i not in keys:
-                return rows[s] if fits(i, [rows[s]]) else (1.0,)
-            row = rows[keys[i]]
-            alike = _gap(sorted(keys), i) == _gap(keyframes, keys[i])
-            return row if alike and len(row) <= stored[i] + 1 else (1.0,)
-
-        steps = list(enumerate(source))
         return replace(
             self,
             num_steps=len(new),
-            computed=[every if i in keys else self.computed[s] for i, s in steps],
-            mixing_weights=mixing and [1.0 if i in keys else mixing[s] for i, s in steps],
-            score_weights=scores and [score_weights(i, s, scores) for i, s in steps],
+            computed=[self.computed[s] for _, s in source],
+            mixing_weights=mixing and [1.0 if i in keys else mixing[s] for i, s in source],
+            score_weights=scores
+            and [scores[s] if len(scores[s]) <= scored[i] else (1.0,) for i, s in source],
             forecast_weights=forecast
-            and [row if (row := forecast[s]) and fits(i, row) else None for i, s in steps],
+            and [
+                row
+                if i not in keys and (row := forecast[s]) and max(map(len, row)) <= stored[i]
+                else None
+                for i, s in source
+            ],
             origin=replace(
                 self.origin,
                 scheduler=type(scheduler).__name__,
@@ -264,7 +263,7 @@ class TablePolicy(Policy):
             )
 
 
-def _gap(keyframes: Sequence[int], keyframe: int) -> int:
+def _gap(keyframes: Iterable[int], keyframe: int) -> int:
     """Steps from the keyframe before it; 0 for the first."""
     return keyframe - max((key for key in keyframes if key < keyframe), default=keyframe)
 
