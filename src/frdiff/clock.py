@@ -15,10 +15,10 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-__all__ = ["Clock", "noise_coordinates"]
+__all__ = ["Clock", "Wrapped", "noise_coordinates"]
 
 
-class _Method:
+class Wrapped:
     """A scheduler's method, wrapped on the instance; a copy of the scheduler gets its own back."""
 
     def __init__(self, scheduler: SchedulerMixin, name: str, wrapper: Callable[..., Any]) -> None:
@@ -35,6 +35,10 @@ class _Method:
         if copied is None:
             return self
         return MethodType(getattr(type(copied), self._name), copied)
+
+
+class _Timed(Wrapped):
+    """A method that drives a clock."""
 
 
 class Clock:
@@ -56,7 +60,7 @@ class Clock:
         on_start: Callable[[], None],
         on_step: Callable[[int, int, Any], None],
     ) -> None:
-        if isinstance(scheduler.step, _Method):
+        if isinstance(scheduler.step, _Timed):
             raise ValueError(
                 "this scheduler already drives another run of frdiff; call run.remove() on that "
                 "one, or give this pipeline its own: "
@@ -91,7 +95,7 @@ class Clock:
             return result
 
         for name, wrapper in (("set_timesteps", start), ("step", end)):
-            ours = _Method(self.scheduler, name, wrapper)
+            ours = _Timed(self.scheduler, name, wrapper)
             self._replaced.append((name, self.scheduler.__dict__.get(name), ours))
             setattr(self.scheduler, name, ours)
 

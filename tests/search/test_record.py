@@ -14,7 +14,7 @@ def recording_of(features):
     """A recording of one target with the given features, (steps, elements)."""
     features = np.asarray(features, dtype=float)
     gram = features @ features.T
-    return Recording({"a": gram}, gram, len(features), (), Prices({"a": 0.5}))
+    return Recording({"a": gram}, features[:, None], (), Prices({"a": 0.5}))
 
 
 def test_weights_sum_to_1_and_follow_what_is_linear():
@@ -48,11 +48,9 @@ def test_scores_are_weighed_like_features():
     assert extrapolated[4] == pytest.approx([4 / 3, -1 / 3])
 
 
-def test_nothing_recorded_means_nothing_fitted():
-    recording = Recording({}, None, 4, (), Prices({"a": 0.5}))
-    assert recording.path_costs() is None
+def test_features_that_cannot_be_told_apart_by_step_are_not_fitted():
+    recording = Recording({}, np.ones((4, 1, 2)), (), Prices({"a": 0.5}))
     assert recording.weights((0, 1), depth=3) == [None] * 4
-    assert recording.score_weights((0, 1), depth=3) == [[1.0], [1.0], [2.0, -1.0], [3.0, -2.0]]
 
 
 @pytest.mark.parametrize("two_calls", [False, True])
@@ -98,7 +96,7 @@ def test_grams_are_inner_products_over_all_calls_of_a_step():
         for number, t in enumerate(scheduler.timesteps):
             for call in (1.0, 2.0):
                 net(torch.full((1, 2), call * (number + 1)), t)
-            scheduler.step(torch.zeros(1, 2), t, torch.zeros(1, 2))
+            scheduler.step(torch.full((1, 2), 5.0 * (number + 1)), t, torch.zeros(1, 2))
         return torch.zeros(1, 2)
 
     subject = LoopSubject(drawn, net, scheduler)
@@ -106,7 +104,9 @@ def test_grams_are_inner_products_over_all_calls_of_a_step():
     # Two elements, calls of 1 and 2 times the step's number.
     numbers = np.arange(1, 5)
     assert found.grams["inner"] == pytest.approx(2 * (1 + 4) * np.outer(numbers, numbers))
-    assert found.score_gram == pytest.approx(found.grams["inner"])
+    # Of scores it is what the scheduler got.
+    assert found.scores[:, 0] == pytest.approx(np.outer(numbers, [5, 5]))
+    assert found.score_gram == pytest.approx(2 * 25 * np.outer(numbers, numbers))
 
 
 def test_a_jump_costs_its_share_of_the_overhead():

@@ -35,7 +35,7 @@ def test_neighbours_differ_in_one_number_by_one_place_or_in_the_solver():
     assert list(neighbours(reuse, *choices)) == [*near, replace(reuse, tail=0)]
     # Jumps compute no target.
     jumps = replace(reuse, jumps=True)
-    near.append(replace(reuse, corrects=True))
+    near.append(replace(reuse, steered=True))
     assert list(neighbours(jumps, *choices)) == [replace(shape, jumps=True) for shape in near]
     crowded = [shape.power for shape in neighbours(replace(reuse, power=1.3), *choices)]
     assert [power for power in crowded if power != 1.3] == [None, 1.15, 1.6]

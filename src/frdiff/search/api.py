@@ -14,17 +14,17 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
 from frdiff.denoisers import weights_hash
-from frdiff.policy import Targets, config_hash
+from frdiff.policy import TablePolicy, Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
-from frdiff.search.corrector import influences
 from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
-from frdiff.search.measure import MOST_DECIBELS, Measure
+from frdiff.search.measure import MOST_DECIBELS, Measure, digest_of
 from frdiff.search.record import Recording, record
-from frdiff.search.solvers import converged, run_length, scheduler_of, solvers_of
-from frdiff.search.space import Space
+from frdiff.search.solvers import converged, run_length, solvers_of
+from frdiff.search.space import Space, table_of
+from frdiff.search.steer import steered_weights
 from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject
 from frdiff.search.tuner import RECORDED, Tuner, versions
 from frdiff.search.within import Candidate
@@ -130,7 +130,7 @@ def tune(
         quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
         samples: in each half, drawn 8 at a time; a function is called once for every 8.
         evaluations: policies to measure at most for a budget; by default as many as take the time
-            of 15 full runs.
+            of 12 full runs.
         seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
             one machine with one number of threads.
         workers: processes to draw with; they do not change the policies.
@@ -166,7 +166,7 @@ def tune(
             "versions": versions(),
         },
     )
-    full, space = _space(subject, num_steps, solvers, halves[0][0], vary, targets, overhead)
+    full, space = _space(subject, num_steps, solvers, halves[0][0], vary, targets, overhead, notes)
     with engine_of(subject, workers) as engine:
         truth = converged(subject, num_steps)
         calibration, held_out = (
@@ -205,14 +205,19 @@ def _space(
     vary: Sequence[str],
     targets: Targets,
     overhead: float,
+    notes: Journal,
 ) -> tuple[int, Space]:
     """The steps of the full run, and what there is to choose from."""
     few = Batch(batch.seed, batch.prompts[:RECORDED])
 
     def recorder(solver: str | None, steps: int) -> Recording:
-        recording = record(subject, Setting(steps, None, solver), few, targets, overhead)
-        influence = influences(scheduler_of(subject, solver), steps, recording.steps)
-        return replace(recording, influence=influence)
+        return record(subject, Setting(steps, None, solver), few, targets, overhead)
+
+    def steerer(setting: Setting, recording: Recording) -> TablePolicy:
+        question = f"score weights {digest_of(setting)}"
+        if question not in notes:
+            notes[question] = steered_weights(subject, setting, recording, few)
+        return replace(table_of(setting), score_weights=notes[question])
 
     full = recorder(None, num_steps)
     hand_written = isinstance(subject, LoopSubject)
@@ -226,6 +231,7 @@ def _space(
         solvers=solvers,
         length=cache(partial(run_length, subject)),
         recorder=recorder,
+        steerer=steerer,
         targets=targets,
         fits=(True, False) if "weights" in vary else (False,),
         tails=TAILS if "targets" in vary else TAILS[:1],

@@ -13,7 +13,7 @@ from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch
 from frdiff.setting import Setting
 
-__all__ = ["Measure", "decibels", "middle", "standard_error"]
+__all__ = ["Measure", "decibels", "digest_of", "middle", "standard_error"]
 
 MOST_DECIBELS = 200.0
 
@@ -57,7 +57,7 @@ class Measure:
 
     def __call__(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
         """The decibels of every sample, for each setting."""
-        names = [f"{self.name} {_digest(setting)}" for setting in settings]
+        names = [f"{self.name} {digest_of(setting)}" for setting in settings]
         questions = dict(zip(names, settings, strict=True))
         self.asked |= questions
         new = [question for question in questions if question not in self.journal]
@@ -80,7 +80,8 @@ class Measure:
         return tuple(values)
 
 
-def _digest(setting: Setting) -> str:
+def digest_of(setting: Setting) -> str:
+    """16 hexadecimal digits that tell settings apart, in a journal."""
     policy = None if setting.policy is None else setting.policy.dumps()
     text = json.dumps([setting.steps, setting.scheduler, policy])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

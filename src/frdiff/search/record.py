@@ -2,28 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from frdiff.adapters import Target, find_targets, watched
-from frdiff.calls import tensor_of
 from frdiff.forecast import extrapolation_weights
 from frdiff.policy import Targets, UniformPolicy
-from frdiff.policy.table import MAX_WEIGHTS
 from frdiff.run import Run
-from frdiff.search.corrector import corrector_weights
 from frdiff.search.fit import fit_weights
+from frdiff.search.influence import influences
 from frdiff.search.paths import gap_costs, step_sizes
 from frdiff.search.prices import Prices, prices_of
-from frdiff.search.subject import Batch, Subject
+from frdiff.search.subject import Batch, Subject, altered_scores, scheduler_of
 from frdiff.setting import Setting
 
-__all__ = ["Recording", "record"]
+__all__ = ["Recording", "elements_of", "record"]
 
 ELEMENTS = 1024  # per sample and feature; of them three weights are fitted
+SCORE_ELEMENTS = 4096
 MOST_STEPS = 300  # of a run for which all gaps are weighed; memory grows with the third power
 
 
@@ -35,49 +34,51 @@ class Recording:
         grams: by target, in the order in which they run, the inner products (steps, steps) of its
             features at every two steps, over a fixed part of their elements; none if the
             denoiser's calls do not divide evenly into steps.
-        score_gram: likewise of the raw scores, all elements; None if it cannot be told.
-        steps: of the run.
+        scores: of every step as the solver got it, a fixed part of their elements, shape (steps,
+            samples, elements).
         levels: logarithm of the noise level of every step; none if the scheduler tells none.
         prices: of the targets, in that order too.
-        influence: of every step, see `frdiff.search.corrector.influences`; None if it cannot be
-            told.
+        influence: of every step, see `frdiff.search.influence`; None if it cannot be told.
     """
 
     grams: Mapping[str, np.ndarray]
-    score_gram: np.ndarray | None
-    steps: int
+    scores: np.ndarray
     levels: Sequence[float]
     prices: Prices
     influence: np.ndarray | None = None
 
+    @property
+    def steps(self) -> int:
+        """Of the run."""
+        return len(self.scores)
+
+    @cached_property
+    def score_gram(self) -> np.ndarray:
+        """The inner products (steps, steps) of the scores."""
+        return _gram([*self.scores], self.steps)
+
     def path_costs(self) -> np.ndarray | None:
         """What gaps between keyframes cost, for `shortest_path`; None if that cannot be told."""
-        if self.score_gram is None or self.steps > MOST_STEPS:
+        if self.steps > MOST_STEPS:
             return None
         sizes = step_sizes(self.levels) if len(self.levels) else np.ones(self.steps)
         return gap_costs(self.score_gram, sizes)
 
     def score_weights(
-        self, keyframes: Sequence[int], depth: int, fitted: bool = True, corrects: bool = False
+        self, keyframes: Sequence[int], depth: int, fitted: bool = True
     ) -> list[list[float]]:
         """Weights of the last keyframes' scores, per step; [1.0] where there is one to weigh.
 
         Args:
             depth: scores weighed at most.
-            fitted: to this run; those of extrapolation in the step index otherwise, and where
-                scores cannot be told.
-            corrects: whether keyframes make up for the jumps before them, where that can be told.
+            fitted: to this run; those of extrapolation in the step index otherwise.
         """
         rows: list[list[float]] = []
         for step in range(self.steps):
             stored = _last(keyframes, step, depth)
-            if step in keyframes and corrects and stored and self.influence is not None:
-                jumps = rows[stored[0] + 1 :]
-                before = _last(keyframes, step, MAX_WEIGHTS - 1)
-                rows.append(corrector_weights(step, before, jumps, self.influence))
-            elif step in keyframes or len(stored) < 2:
+            if step in keyframes or len(stored) < 2:
                 rows.append([1.0])
-            elif fitted and self.score_gram is not None:
+            elif fitted:
                 rows.append(_fitted(self.score_gram, step, stored))
             else:
                 rows.append(extrapolation_weights(stored, step))
@@ -123,37 +124,38 @@ def record(
     scores: list[np.ndarray] = []
 
     def keep(target: Target, feature: Tensor) -> None:
-        flat = feature.flatten(1)
-        part = flat[:, :: max(1, flat.shape[1] // ELEMENTS)]
-        rows.setdefault(target.name, []).append(_flat(part))
+        rows.setdefault(target.name, []).append(elements_of(feature, ELEMENTS))
 
-    def keep_score(module: Any, args: tuple, output: Any) -> None:
-        scores.append(_flat(tensor_of(output)))
+    def keep_score(score: Tensor) -> Tensor:
+        scores.append(elements_of(score))
+        return score
 
-    handles = [denoiser.register_forward_hook(keep_score) for denoiser in subject.denoisers]
     found = [target for denoiser in subject.denoisers for target in find_targets(denoiser, targets)]
     ended: list[tuple[int, Prices, list[float]]] = []
 
     def on_run(run: Run) -> None:
         ended.append((run.stats.steps, prices_of(run, overhead), run.noise_levels))
 
-    try:
-        full = Setting(setting.steps, UniformPolicy(1, targets=targets), setting.scheduler)
-        with watched(found, keep):
-            subject.draw(full, batch, on_run)
-    finally:
-        for handle in handles:
-            handle.remove()
+    full = Setting(setting.steps, UniformPolicy(1, targets=targets))
+    with watched(found, keep), altered_scores(subject, setting.scheduler, keep_score):
+        subject.draw(full, batch, on_run)
     ((steps, prices, levels),) = ended
     even = all(len(features) % steps == 0 for features in rows.values())
     grams = {name: _gram(features, steps) for name, features in rows.items()} if even else {}
-    score_gram = _gram(scores, steps) if even and len(scores) % steps == 0 else None
+    influence = influences(scheduler_of(subject, setting.scheduler), setting.steps, steps)
     ordered = {name: prices.saved[name] for name in rows}
-    return Recording(grams, score_gram, steps, levels, replace(prices, saved=ordered))
+    return Recording(grams, np.stack(scores), levels, replace(prices, saved=ordered), influence)
 
 
-def _flat(values: Tensor) -> np.ndarray:
-    return values.detach().flatten().to(torch.float32, copy=True).numpy(force=True)
+def elements_of(values: Tensor, most: int = SCORE_ELEMENTS) -> np.ndarray:
+    """A fixed part of every sample's elements, shape (samples, elements), float32 on the CPU.
+
+    Args:
+        most: about as many, fewer than twice, or all.
+    """
+    flat = values.detach().flatten(1)
+    part = flat[:, :: max(1, flat.shape[1] // most)]
+    return part.to(torch.float32, copy=True).numpy(force=True)
 
 
 def _gram(rows: Sequence[np.ndarray], steps: int) -> np.ndarray:

@@ -27,7 +27,8 @@ class Shape:
             whatever the depth.
         jumps: whether steps between keyframes make their score of earlier ones, without a network
             call, and not of stored features.
-        corrects: whether keyframes make up for what the jumps before them missed.
+        steered: whether scores are weighed so that samples stay where a full run leads, see
+            `frdiff.search.steer`; `fitted` says where the weights of jumps begin.
     """
 
     steps: int
@@ -37,7 +38,7 @@ class Shape:
     depth: int = 3
     fitted: bool = True
     jumps: bool = False
-    corrects: bool = False
+    steered: bool = False
 
 
 def affordable(budget: float, num_steps: int, between: float) -> int:
@@ -85,7 +86,7 @@ def neighbours(
         if fitted != shape.fitted:
             yield replace(shape, fitted=fitted)
     if shape.jumps:
-        yield replace(shape, corrects=not shape.corrects)
+        yield replace(shape, steered=not shape.steered)
     else:
         for tail in _beside(shape.tail, tails):
             yield replace(shape, tail=tail)

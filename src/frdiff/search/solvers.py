@@ -10,13 +10,12 @@ from frdiff.sampling import (
     CONVERGED_STEPS,
     interchangeable,
     scheduler_name,
-    set_scheduler,
 )
 from frdiff.search.space import in_full
-from frdiff.search.subject import PipelineSubject, Subject
+from frdiff.search.subject import PipelineSubject, Subject, scheduler_of
 from frdiff.setting import Setting
 
-__all__ = ["converged", "run_length", "scheduler_of", "solvers_of"]
+__all__ = ["converged", "run_length", "solvers_of"]
 
 CHOICES = ("dpm++", "unipc", "dpm++karras", "unipckarras")
 
@@ -69,17 +68,6 @@ def run_length(subject: Subject, solver: str | None, steps: int) -> int:
     except (TypeError, ValueError):
         return steps  # it wants to know the size of the picture, as flow matching does
     return len(scheduler.timesteps)
-
-
-def scheduler_of(subject: Subject, solver: str | None) -> SchedulerMixin:
-    """The scheduler called `solver` as the subject would use it; its own for None."""
-    if solver is None or not isinstance(subject, PipelineSubject):
-        return subject.scheduler
-    own = subject.pipe.scheduler
-    try:
-        return set_scheduler(subject.pipe, solver)
-    finally:
-        subject.pipe.scheduler = own
 
 
 def _interchangeable(subject: Subject) -> bool:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,12 +41,14 @@ class Space:
         solvers: names of schedulers to choose from; None for the pipeline's own.
         length: steps of a run, given the solver and `num_inference_steps`.
         recorder: the recording of a full run, given the solver and `num_inference_steps`.
+        steerer: a table of jumps steered by a recording, see `frdiff.search.steer`.
         targets: see `Policy`.
         depths: how many stored features or scores a step may weigh.
         fits: whether weights may be fitted to a full run, and whether they may be extrapolation's.
         tails: how many of the last targets every step may compute.
         kinds: what steps between keyframes may be: False for reuse steps, True for jumps.
         recordings: those made so far.
+        steered: the settings steered so far, by shape and keyframes.
     """
 
     num_steps: int
@@ -56,12 +58,14 @@ class Space:
     solvers: Sequence[str | None]
     length: Callable[[str | None, int], int]
     recorder: Callable[[str | None, int], Recording]
+    steerer: Callable[[Setting, Recording], TablePolicy]
     targets: Targets = "all"
     depths: Sequence[int] = (2, 3)
     fits: Sequence[bool] = (True, False)
     tails: Sequence[int] = (0, 1, 2, 3, 4, 6)
     kinds: Sequence[bool] = (False, True)
     recordings: dict[tuple[str | None, int], Recording] = field(default_factory=dict)
+    steered: dict[tuple[Shape, tuple[int, ...]], Setting] = field(default_factory=dict)
     _costs: dict[tuple[str | None, int], np.ndarray | None] = field(default_factory=dict)
 
     def recording(self, solver: str | None, steps: int) -> Recording:
@@ -85,7 +89,13 @@ class Space:
         """The setting of a shape with keyframes of its own."""
         make = self._jumping if shape.jumps else self._reusing
         recording = self.recording(shape.solver, shape.steps)
-        return Setting(shape.steps, make(recording, shape, keyframes), shape.solver)
+        found = Setting(shape.steps, make(recording, shape, keyframes), shape.solver)
+        if not shape.steered or recording.influence is None:
+            return found
+        place = shape, tuple(keyframes)
+        if place not in self.steered:
+            self.steered[place] = replace(found, policy=self.steerer(found, recording))
+        return self.steered[place]
 
     def _reusing(self, recording: Recording, shape: Shape, keyframes: Sequence[int]) -> TablePolicy:
         names = list(self.prices.saved)
@@ -105,9 +115,7 @@ class Space:
             recording.steps,
             [(0,) if step in keyframes else () for step in steps],
             mixing_weights=[float(step in keyframes) for step in steps],
-            score_weights=recording.score_weights(
-                keyframes, shape.depth, shape.fitted, shape.corrects
-            ),
+            score_weights=recording.score_weights(keyframes, shape.depth, shape.fitted),
             targets=self.targets,
         )
 

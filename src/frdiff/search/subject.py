@@ -12,12 +12,21 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
+from frdiff.clock import Wrapped
 from frdiff.denoisers import find_denoisers, unwrap
 from frdiff.run import Run, apply
-from frdiff.sampling import sample
+from frdiff.sampling import sample, set_scheduler
 from frdiff.setting import Setting
 
-__all__ = ["Batch", "Loop", "LoopSubject", "PipelineSubject", "Subject"]
+__all__ = [
+    "Batch",
+    "Loop",
+    "LoopSubject",
+    "PipelineSubject",
+    "Subject",
+    "altered_scores",
+    "scheduler_of",
+]
 
 OnRun = Callable[[Run], None]
 Loop = Callable[[torch.Generator], Tensor]
@@ -157,6 +166,45 @@ def _without_advice() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*expect little speed-up")
         yield
+
+
+def scheduler_of(subject: Subject, solver: str | None) -> SchedulerMixin:
+    """The scheduler called `solver` as the subject would use it; its own for None."""
+    if solver is None or not isinstance(subject, PipelineSubject):
+        return subject.scheduler
+    own = subject.pipe.scheduler
+    try:
+        return set_scheduler(subject.pipe, solver)
+    finally:
+        subject.pipe.scheduler = own
+
+
+@contextmanager
+def altered_scores(
+    subject: Subject, solver: str | None, alter: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Let `alter` see, and change, the score of every step, guided as the solver gets it.
+
+    Within, the subject's own scheduler is the one called `solver`.
+    """
+    scheduler = scheduler_of(subject, solver)
+    own, step, before = subject.scheduler, scheduler.step, scheduler.__dict__.get("step")
+
+    def altered(model_output: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return step(alter(model_output), *args, **kwargs)
+
+    try:
+        scheduler.step = Wrapped(scheduler, "step", altered)
+        if isinstance(subject, PipelineSubject):
+            subject.pipe.scheduler = scheduler
+        yield
+    finally:
+        if isinstance(subject, PipelineSubject):
+            subject.pipe.scheduler = own
+        if before is None:
+            del scheduler.step
+        else:
+            scheduler.step = before
 
 
 def _array(latents: Tensor | None) -> np.ndarray:

@@ -11,9 +11,8 @@ from frdiff.clock import noise_coordinates
 from frdiff.policy import Origin, TablePolicy, config_hash
 from frdiff.search.measure import Measure, middle, standard_error
 from frdiff.search.shapes import Shape, affordable
-from frdiff.search.solvers import scheduler_of
 from frdiff.search.space import Space, table_of
-from frdiff.search.subject import PipelineSubject, Subject
+from frdiff.search.subject import PipelineSubject, Subject, scheduler_of
 from frdiff.search.within import (
     Candidate,
     OnFound,
@@ -25,9 +24,10 @@ from frdiff.search.within import (
 __all__ = ["RECORDED", "Tuned", "Tuner", "versions"]
 
 RECORDED = 4
-STEP_DOWN = 0.85
-BUDGETS = 16
-WORTH = 15  # full runs, spent on policies of one budget
+STEP_DOWN = 0.9
+BUDGETS = 22
+SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
+WORTH = 12  # full runs, spent on policies of one budget
 LIBRARIES = ("frdiff", "diffusers", "torch")
 
 
@@ -152,14 +152,15 @@ class Tuner:
         """The cost of all that was drawn so far, in full runs of the calibration half."""
         halves = (self.calibration, self.held_out)
         asked = [setting for half in halves for setting in (half.truth, *half.asked.values())]
-        recorded = sum(recording.steps for recording in self.space.recordings.values())
+        few: float = sum(recording.steps for recording in self.space.recordings.values())
+        few += sum(map(self.space.cost, self.space.steered.values()))
         share = RECORDED / sum(len(batch.prompts) for batch in self.calibration.batches)
-        return (sum(map(self.space.cost, asked)) + share * recorded) / self.space.full
+        return (sum(map(self.space.cost, asked)) + share * few) / self.space.full
 
     def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.
 
-        The quality is what the samples of both halves show, less its standard error.
+        The quality is what the samples of both halves show, less 1.645 standard errors.
 
         Args:
             evaluations: policies to measure for every budget tried; see `within`.
@@ -194,7 +195,7 @@ class Tuner:
     def _sure(self, tuned: Tuned) -> float:
         setting = tuned.candidates[tuned.chosen].setting
         values = [*self.calibration([setting])[0], *tuned.held_out[tuned.chosen]]
-        return middle(values, self.quantile) - standard_error(values)
+        return middle(values, self.quantile) - SURE * standard_error(values)
 
     def _origin(self, candidate: Candidate, figures: dict[str, float]) -> Origin:
         setting = candidate.setting

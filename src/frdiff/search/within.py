@@ -22,8 +22,8 @@ MOST = 2
 # Where shapes begin, at several step counts.
 STARTS = (
     Shape(0),
-    Shape(0, power=1.0, depth=2, jumps=True, corrects=True),
-    Shape(0, power=1.3, depth=2, fitted=False, jumps=True),
+    Shape(0, power=1.0, depth=2, fitted=False, jumps=True, steered=True),
+    Shape(0, power=1.3, depth=2, fitted=False, jumps=True, steered=True),
 )
 # Solvers looked at with reuse and jumps: those that are best with fewer steps.
 SOLVERS = 2
@@ -149,12 +149,14 @@ def _descend(
     space = search.space
     until = search.left - evaluations
 
-    def setting(shape: Shape) -> Setting | None:
-        length = space.length(shape.solver, shape.steps)
-        count = affordable(budget, length, space.between(shape))
-        if not 1 < count < length:
-            return None
-        return space.setting(shape, space.keyframes(shape, count))
+    def count(shape: Shape) -> int:
+        return affordable(budget, space.length(shape.solver, shape.steps), space.between(shape))
+
+    def is_worth_it(shape: Shape) -> bool:
+        return 1 < count(shape) < space.length(shape.solver, shape.steps)
+
+    def setting(shape: Shape) -> Setting:
+        return space.setting(shape, space.keyframes(shape, count(shape)))
 
     steps = space.counts(ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
@@ -164,24 +166,23 @@ def _descend(
         for count in steps[1::3] or steps
         if start.jumps in space.kinds
     ]
-    frontier = [shape for shape in coarse if setting(shape) is not None]
+    frontier = [shape for shape in coarse if is_worth_it(shape)]
     known: dict[Shape, float] = {}
     while frontier and search.left > until:
         frontier = frontier[: search.left - until]
-        settings = [found for shape in frontier if (found := setting(shape)) is not None]
-        known |= zip(frontier, search.qualities(settings, "shape"), strict=True)
+        qualities = search.qualities([*map(setting, frontier)], "shape")
+        known |= zip(frontier, qualities, strict=True)
         best = max(known, key=lambda shape: known[shape])
         frontier = [
             shape
             for shape in neighbours(best, steps, solvers, space.tails, space.depths, space.fits)
-            if shape not in known and setting(shape) is not None
+            if shape not in known and is_worth_it(shape)
         ]
     ranked = sorted(known, key=lambda shape: -known[shape])
     others = [shape for shape in ranked if shape.steps != ranked[0].steps]
     return [
-        (shape, search.candidate("shape", chosen, known[shape]))
+        (shape, search.candidate("shape", setting(shape), known[shape]))
         for shape in ranked[:1] + others[:1]
-        if (chosen := setting(shape)) is not None
     ]
 
 

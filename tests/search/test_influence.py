@@ -1,0 +1,40 @@
+"""Influences: what one score does to the sample."""
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from conftest import ddim, make_pipe
+from frdiff.calls import tensor_of
+from frdiff.sampling import set_scheduler
+from frdiff.search.influence import influences
+
+
+@pytest.mark.parametrize(
+    "name", ["ddim", "euler", "dpm++", "dpm++karras", "unipc", "unipckarras", "pndm", "lms"]
+)
+@pytest.mark.parametrize("start", [0, 3])
+def test_the_final_sample_is_the_sum_of_scores_times_their_influences(name, start):
+    pipe = make_pipe(scheduler=ddim())
+    scheduler = set_scheduler(pipe, name)
+    scheduler.set_timesteps(12)
+    steps = len(scheduler.timesteps) - start
+    influence = influences(scheduler, 12, steps)
+    assert influence.shape == (steps,)
+    scheduler.set_timesteps(12)
+    if start and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(start)
+    scores = torch.randn(steps, 1, 1, 1, 1, generator=torch.Generator().manual_seed(0))
+    sample = torch.zeros(1, 1, 1, 1)
+    for timestep, score in zip(scheduler.timesteps[start:], scores, strict=True):
+        scheduler.scale_model_input(sample, timestep)
+        sample = tensor_of(scheduler.step(score, timestep, sample))
+    assert sample.item() == pytest.approx(influence @ scores.flatten().numpy(), rel=1e-3)
+
+
+def test_solvers_that_add_noise_or_clip_have_none():
+    before = torch.random.get_rng_state()
+    assert influences(DDPMScheduler.from_config(ddim().config), 12, 12) is None
+    assert torch.equal(torch.random.get_rng_state(), before)
+    clipping = ddim().from_config(ddim().config, clip_sample=True, clip_sample_range=0.1)
+    assert influences(clipping, 12, 12) is None
