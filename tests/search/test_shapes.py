@@ -37,5 +37,8 @@ def test_neighbours_differ_in_one_number_by_one_place_or_in_the_solver():
     jumps = replace(reuse, jumps=True)
     near.append(replace(reuse, steered=True))
     assert list(neighbours(jumps, *choices)) == [replace(shape, jumps=True) for shape in near]
+    # Weights that may not be fitted may not be steered either.
+    given = list(neighbours(jumps, *choices[:-1], [False]))
+    assert not any(shape.steered for shape in given)
     crowded = [shape.power for shape in neighbours(replace(reuse, power=1.3), *choices)]
     assert [power for power in crowded if power != 1.3] == [None, 1.15, 1.6]

@@ -119,8 +119,8 @@ def tune(
             `"steps"` (more than the budget pays for in full), `"reuse"` (steps with stored
             features), `"targets"` (the last ones may be computed in such steps), `"jumps"` (steps
             without a network call) and `"weights"` (forecasts fitted to every target and step, and
-            to the scores of jumps; extrapolated otherwise). Mixing weights are not among them:
-            what a reuse step's score would be, no full run shows.
+            jumps steered towards where the full run leads; extrapolated otherwise). Mixing weights
+            are not among them: what a reuse step's score would be, no full run shows.
         targets: see `Policy`.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
             full step. Larger: fewer steps.

@@ -85,9 +85,9 @@ def neighbours(
     for fitted in fits:
         if fitted != shape.fitted:
             yield replace(shape, fitted=fitted)
-    if shape.jumps:
+    if shape.jumps and True in fits:
         yield replace(shape, steered=not shape.steered)
-    else:
+    if not shape.jumps:
         for tail in _beside(shape.tail, tails):
             yield replace(shape, tail=tail)
 

@@ -44,7 +44,8 @@ class Space:
         steerer: a table of jumps steered by a recording, see `frdiff.search.steer`.
         targets: see `Policy`.
         depths: how many stored features or scores a step may weigh.
-        fits: whether weights may be fitted to a full run, and whether they may be extrapolation's.
+        fits: whether weights may be fitted to a full run, and whether they may be extrapolation's;
+            only those that may be fitted may be steered.
         tails: how many of the last targets every step may compute.
         kinds: what steps between keyframes may be: False for reuse steps, True for jumps.
         recordings: those made so far.

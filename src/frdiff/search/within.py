@@ -161,7 +161,13 @@ def _descend(
     steps = space.counts(ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
     coarse = [
-        replace(start, steps=count, solver=solvers[0], fitted=start.fitted and space.fits[0])
+        replace(
+            start,
+            steps=count,
+            solver=solvers[0],
+            fitted=start.fitted and space.fits[0],
+            steered=start.steered and space.fits[0],
+        )
         for start in STARTS
         for count in steps[1::3] or steps
         if start.jumps in space.kinds
