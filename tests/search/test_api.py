@@ -6,7 +6,9 @@ import torch
 
 import frdiff
 from conftest import EMBED, ddim, loop, make_dit_pipe, make_pipe, make_unet
+from frdiff.search.api import _halves
 from frdiff.search.journal import Journal
+from frdiff.search.subject import PipelineSubject
 
 PROMPTS = ["1", "2", "3", "4"]
 QUICK = {"num_steps": 12, "speedup": 2, "samples": 2, "evaluations": 6}
@@ -238,3 +240,17 @@ def test_gates_give_a_policy_of_the_full_runs_steps(tmp_path):
 def test_gates_out_of_reach_are_said_to_be():
     with pytest.raises(ValueError, match=r"12 steps cannot cost 3.00 full ones: .* targets='all'"):
         tuned(method="gates", targets="paper", speedup=4)
+
+
+def test_samples_are_drawn_from_the_whole_list_and_the_halves_share_nothing():
+    subject = PipelineSubject(make_pipe())
+    names = [str(number) for number in range(100)]
+    calibration, held_out = (
+        {name for batch in half for name in batch.prompts}
+        for half in _halves(subject, names, 10, seed=0)
+    )
+    assert len(calibration) == len(held_out) == 10
+    assert not calibration & held_out
+    assert all(max(map(int, half)) > 50 for half in (calibration, held_out))
+    seeds = [batch.seed for half in _halves(subject, names, 10, seed=0) for batch in half]
+    assert len(set(seeds)) == len(seeds)

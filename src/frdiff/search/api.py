@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -98,8 +99,8 @@ def tune(
     Args:
         target: a pipeline, or a function from a `torch.Generator` on the CPU to the final latents
             (N, ...) of one batch, drawn by a hand-written loop.
-        prompts: what to draw, the more varied the better; None for an unconditional pipeline or
-            for a function.
+        prompts: what to draw, the more varied the better; where there are more than `samples` for
+            each half, as many are drawn. None for an unconditional pipeline or for a function.
         num_steps: `num_inference_steps` of the full run, with the pipeline's own scheduler.
         budget: cost as a share of the full run's, in (0, 1].
         speedup: or the full run's cost over the policy's, 1 or more. Costs are MACs of the
@@ -323,6 +324,8 @@ def _halves(
 ) -> list[list[Batch]]:
     """The batches of the calibration half and of the held-out half; they share nothing.
 
+    Prompts are drawn from the whole list, each as often as any other, give or take one.
+
     A single prompt is in both, with other noises.
     """
     pool = list(prompts or ())
@@ -332,6 +335,8 @@ def _halves(
                 "this pipeline draws from prompts: give some, the more varied the better"
             )
         pool = [""]
+    # Lists are often in some order, and samples must be of all kinds.
+    random.Random(seed).shuffle(pool)
     halves = [pool[::2], pool[1::2] or pool]
     batches = []
     for number, half in enumerate(halves):
