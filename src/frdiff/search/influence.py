@@ -21,7 +21,7 @@ TOLERANCE = 1e-3
 def influences(
     scheduler: SchedulerMixin, num_inference_steps: int, steps: int
 ) -> np.ndarray | None:
-    """What a change of each step's raw score alone changes in the final sample, shape (steps,).
+    """What a change of each step's score alone changes in the final sample, shape (steps,).
 
     None where that is no number: the scheduler adds noise, clips, or wants to know more.
 
@@ -43,7 +43,7 @@ def influences(
 
 
 def _final(scheduler: SchedulerMixin, num_inference_steps: int, scores: Tensor) -> Tensor:
-    """What samples of zeros become with the given raw scores, shape (steps, N, ...)."""
+    """What samples of zeros become with the given scores, shape (steps, N, ...)."""
     scheduler.set_timesteps(num_inference_steps)
     first = len(scheduler.timesteps) - len(scores)
     if first and hasattr(scheduler, "set_begin_index"):  # others find their place by themselves

@@ -82,11 +82,12 @@ class _Wheel:
             row = self._row(step, nodes, begun, JUMP_RIDGE)
         self.rows.append(row)
         newest, *older = nodes
+        taken = newest
         for weight, node in zip(row[1:], older, strict=True):
-            newest = newest + weight * (node - nodes[0])
-        missed = elements_of(newest) - self.recording.scores[step]
+            taken = taken + weight * (node - newest)
+        missed = elements_of(taken) - self.recording.scores[step]
         self.strayed += self.influence[step] * missed
-        return newest
+        return taken
 
     def _row(
         self, step: int, nodes: Sequence[Tensor], begun: Sequence[float], ridge: float
