@@ -92,8 +92,9 @@ def tune(
 ) -> Any:
     """The `TablePolicy` that comes closest to the converged solution at a given cost.
 
-    Policies are searched on one half of the prompts and decided between on the other half, with
-    other noises. The pipeline with fewer steps takes part, so nothing worse than that is returned.
+    Policies are searched on one half of the prompts and measured again on the other half, with
+    other noises. The pipeline with fewer steps takes part, and of all that are no worse than that
+    on the other half, the one that is best on both is returned.
     `policy.origin` says what a policy is for, what was measured, and what found it.
 
     Args:

@@ -1,4 +1,4 @@
-"""A tuner: searches within budgets, and lets samples it has not searched on decide."""
+"""A tuner: searches within budgets, and lets samples it has not searched on have a say."""
 
 import copy
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Tuned:
     Attributes:
         policy: with its origin.
         candidates: the best of every part of the search, fewer steps first.
-        held_out: their decibels on the samples that decided.
+        held_out: their decibels on the samples that were not searched on.
         chosen: which of them the policy is.
     """
 
@@ -54,7 +54,7 @@ class Tuner:
 
     Attributes:
         calibration: measures what is searched on.
-        held_out: measures what decides.
+        held_out: measures what was found.
         quantile: of decibels, see `frdiff.search.measure.middle`.
         climbs: whether single keyframes are moved.
         seed: of proposals.
@@ -126,11 +126,19 @@ class Tuner:
     def _decided(
         self, candidates: list[Candidate], chosen: int | None = None, spent: float = 0.0
     ) -> Tuned:
-        """The candidate that is best on the held-out half, or the one chosen already."""
-        held_out = self.held_out([candidate.setting for candidate in candidates])
+        """The candidate that is best on both halves, or the one chosen already.
+
+        None that is worse than fewer steps on the held-out half.
+        """
+        settings = [candidate.setting for candidate in candidates]
+        held_out = self.held_out(settings)
         qualities = [middle(values, self.quantile) for values in held_out]
         if chosen is None:
-            chosen = max(range(len(candidates)), key=lambda number: qualities[number])
+            halves = zip(self.calibration(settings), held_out, strict=True)
+            both = [middle([*first, *second], self.quantile) for first, second in halves]
+            rival = qualities[0] if candidates[0].found_by == "fewer steps" else -np.inf
+            allowed = [number for number, found in enumerate(qualities) if found >= rival]
+            chosen = max(allowed, key=lambda number: both[number])
         best = candidates[chosen]
         figures = {
             "full_steps": float(self.space.full),
