@@ -112,8 +112,8 @@ class TablePolicy(Policy):
     def resample(self, scheduler: Any, num_inference_steps: int) -> "TablePolicy":
         """The same table for a run of another length or scheduler; measure what that loses.
 
-        On the shipped `digits` it is 1 to 3 dB below a policy tuned for that run, and 8 dB where
-        the run has a quarter more steps (`bench/resampled.py`).
+        On the shipped `digits` it is up to 1 dB below a policy tuned for that run, and 10 dB where
+        the run has a quarter fewer steps (`bench/resampled.py`).
 
         Keyframes but the first go to the steps nearest in noise level; where two meet they become
         one. Every other step takes groups and weights of the nearest one that was no keyframe, and
