@@ -69,7 +69,7 @@ def tune(
     quantile: Annotated[
         float, typer.Option(help="Of the samples' quality; below 0.5 minds the worst more.")
     ] = 0.5,
-    samples: Annotated[int, typer.Option(help="To search on, and as many to decide.")] = 16,
+    samples: Annotated[int, typer.Option(help="To search on, and as many kept from it.")] = 16,
     evaluations: Annotated[
         int | None,
         typer.Option(help="Policies to measure per budget; default: as 12 full runs take."),

@@ -325,9 +325,8 @@ def _halves(
 ) -> list[list[Batch]]:
     """The batches of the calibration half and of the held-out half; they share nothing.
 
-    Prompts are drawn from the whole list, each as often as any other, give or take one.
-
-    A single prompt is in both, with other noises.
+    Prompts are drawn from the whole list, each as often as any other, give or take one; a single
+    one is in both halves, with other noises.
     """
     pool = list(prompts or ())
     if not pool:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from torch import Tensor
 
+from frdiff.policy.table import MAX_WEIGHTS
 from frdiff.search.fit import fit_robust
 from frdiff.search.record import Recording, elements_of
 from frdiff.search.space import table_of
@@ -22,7 +23,7 @@ from frdiff.setting import Setting
 
 __all__ = ["steered_weights"]
 
-EARLIER = 3  # scores that a keyframe weighs beside its own
+EARLIER = MAX_WEIGHTS - 1  # scores that a keyframe weighs beside its own
 KEYFRAME_RIDGE = 1e-2
 JUMP_RIDGE = 1.0  # jumps stay near their prediction
 MOST = 50.0  # beyond it a weight is no correction any more

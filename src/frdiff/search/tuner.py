@@ -168,7 +168,7 @@ class Tuner:
     def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.
 
-        The quality is what the samples of both halves show, less 1.645 standard errors.
+        The quality is what the samples of both halves show, less `SURE` standard errors.
 
         Args:
             evaluations: policies to measure for every budget tried; see `within`.

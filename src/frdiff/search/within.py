@@ -149,14 +149,14 @@ def _descend(
     space = search.space
     until = search.left - evaluations
 
-    def count(shape: Shape) -> int:
+    def paid_for(shape: Shape) -> int:
         return affordable(budget, space.length(shape.solver, shape.steps), space.between(shape))
 
     def is_worth_it(shape: Shape) -> bool:
-        return 1 < count(shape) < space.length(shape.solver, shape.steps)
+        return 1 < paid_for(shape) < space.length(shape.solver, shape.steps)
 
     def setting(shape: Shape) -> Setting:
-        return space.setting(shape, space.keyframes(shape, count(shape)))
+        return space.setting(shape, space.keyframes(shape, paid_for(shape)))
 
     steps = space.counts(ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
