@@ -133,10 +133,11 @@ class Tuner:
         settings = [candidate.setting for candidate in candidates]
         held_out = self.held_out(settings)
         qualities = [middle(values, self.quantile) for values in held_out]
+        has_rival = candidates[0].found_by == "fewer steps"
         if chosen is None:
             halves = zip(self.calibration(settings), held_out, strict=True)
             both = [middle([*first, *second], self.quantile) for first, second in halves]
-            rival = qualities[0] if candidates[0].found_by == "fewer steps" else -np.inf
+            rival = qualities[0] if has_rival else -np.inf
             allowed = [number for number, found in enumerate(qualities) if found >= rival]
             chosen = max(allowed, key=lambda number: both[number])
         best = candidates[chosen]
@@ -148,7 +149,7 @@ class Tuner:
             "held_out_db": qualities[chosen],
             "search_runs": spent + self._spent(),
         }
-        if candidates[0].found_by == "fewer steps":
+        if has_rival:
             figures["fewer_steps_cost"] = candidates[0].cost
             figures["fewer_steps_held_out_db"] = qualities[0]
         policy = table_of(best.setting)
