@@ -22,20 +22,29 @@ __all__ = ["MAX_CONTEXTS", "Bank", "Context", "Shelf", "Slot", "scalars"]
 MAX_CONTEXTS = 16
 
 
+Features = tuple[Tensor, ...]
+
+
 class Slot:
-    """The features of one target in one context.
+    """The features of one target in one context, one for each of its streams; or a score.
 
     Attributes:
         fresh: stored in the current step, not yet part of the history.
         history: features of the steps at `nodes`, newest first; always as many as the bank is
             deep once filled (the oldest repeated), so that a compiled graph sees one structure.
+        form: of what was returned when they were stored, see `frdiff.trees`.
     """
 
-    __slots__ = ("fresh", "history")
+    __slots__ = ("form", "fresh", "history")
 
     def __init__(self) -> None:
-        self.fresh: Tensor | None = None
-        self.history: tuple[Tensor, ...] = ()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything stored."""
+        self.fresh: Features | None = None
+        self.history: tuple[Features, ...] = ()
+        self.form: Any = None
 
 
 class Shelf:
@@ -57,23 +66,23 @@ class Shelf:
     def clear(self) -> None:
         """Forget everything stored."""
         for slot in self.slots:
-            slot.fresh, slot.history = None, ()
+            slot.clear()
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
 
-    def value(self, place: int) -> Tensor | None:
+    def value(self, place: int) -> Features | None:
         """What slot `place` is forecast to hold at this step; None if it was never filled."""
         history = self.slots[place].history
         if not history or self.weights is None:
             return None
-        return combine(history, self.weights)
+        return _combined(history, self.weights)
 
-    def blended(self, place: int) -> Tensor | None:
+    def blended(self, place: int) -> Features | None:
         """What slot `place` stored in this step, weighed with its history; None if nothing was."""
         slot = self.slots[place]
         if slot.fresh is None or self.weights is None:
             return slot.fresh
-        return combine((slot.fresh, *slot.history), self.weights)
+        return _combined((slot.fresh, *slot.history), self.weights)
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the history, dropping what is older than `depth`."""
@@ -81,7 +90,7 @@ class Shelf:
         if all(new is None for new in fresh):
             return
         if any(
-            new is not None and slot.history and slot.history[0].shape != new.shape
+            new is not None and slot.history and _shapes(slot.history[0]) != _shapes(new)
             for slot, new in zip(self.slots, fresh, strict=True)
         ):
             self.nodes = []
@@ -97,7 +106,7 @@ class Shelf:
             # Padding has weight 0. A second tensor on the same memory, since a compiled graph
             # made for one tensor given twice would not serve two different ones later.
             missing = self.depth - len(kept)
-            slot.history = kept + tuple(kept[-1].detach() for _ in range(missing) if kept)
+            slot.history = kept + tuple(_again(kept[-1]) for _ in range(missing) if kept)
             slot.fresh = None
 
     def make_room(self) -> None:
@@ -108,16 +117,28 @@ class Shelf:
 
     def aim(self, weights: Sequence[float]) -> None:
         """Set the weights of what is kept, newest first; those left out are 0."""
-        feature = next((slot.history[0] for slot in self.slots if slot.history), None)
+        feature = next((slot.history[0][0] for slot in self.slots if slot.history), None)
         if feature is not None:
             self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], feature)
 
     def tensors(self) -> Iterator[Tensor]:
         """Everything held."""
         for slot in self.slots:
-            if slot.fresh is not None:
-                yield slot.fresh
-            yield from slot.history
+            for features in (slot.fresh or (), *slot.history):
+                yield from features
+
+
+def _combined(history: tuple[Features, ...], weights: Tensor) -> Features:
+    """The weighted sums of what is stored, stream by stream."""
+    return tuple(combine(stream, weights.to(stream[0])) for stream in zip(*history, strict=True))
+
+
+def _shapes(features: Features) -> list[torch.Size]:
+    return [feature.shape for feature in features]
+
+
+def _again(features: Features) -> Features:
+    return tuple(feature.detach() for feature in features)
 
 
 class Context:
@@ -127,8 +148,7 @@ class Context:
         shelves: one per group of targets.
         scores: a shelf for the raw scores of the last keyframes; nothing if the policy never
             needs them.
-        container: the type in which the denoiser returned the score.
-        sample: the input of the last keyframe: features fit only a call with its shape.
+        outline: of the arguments of the last keyframe: features fit only a call with the same.
         ready: whether the last keyframe of the run was stored here.
         example: arguments of the last call, from which its cost is counted.
         stored: whether the current step ran in full here.
@@ -145,15 +165,14 @@ class Context:
         """Forget everything stored."""
         for shelf in (*self.shelves, self.scores):
             shelf.clear()
-        self.container: Any = None
-        self.sample: Tensor | None = None
+        self.outline: Any = None
         self.ready = False
         self.example: tuple[tuple, dict[str, Any]] = (), {}
         self.stored = False
 
-    def fits(self, sample: Tensor) -> bool:
-        """Whether what is stored here belongs to inputs of the shape of `sample`."""
-        return self.ready and self.sample is not None and self.sample.shape == sample.shape
+    def fits(self, outline: Any) -> bool:
+        """Whether what is stored here belongs to arguments with this outline."""
+        return self.ready and self.outline == outline
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the histories."""

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from frdiff.calls import tensors_within
 from frdiff.denoisers import find_denoisers
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Action, Step
@@ -52,8 +53,7 @@ class Example:
     @property
     def device(self) -> torch.device:
         """Where the call ran."""
-        first: torch.Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
-        return first.device
+        return next(tensors_within((self.args, self.kwargs))).device
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
             target.name,
             full.get(f"{root}.{target.name}", 0),
             reuse.get(f"{root}.{target.name}", 0),
-            sum(tensor.numel() * tensor.element_size() for tensor in feature),
+            sum(tensor.numel() * tensor.element_size() for part in feature for tensor in part),
         )
         for target, feature in zip(patch.targets, features, strict=True)
     )

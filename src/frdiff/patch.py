@@ -5,7 +5,6 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 """
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
-from frdiff.calls import first_input, pack, tensor_of
+from frdiff.bank import MAX_CONTEXTS, Bank, Context, Features, Slot, scalars
+from frdiff.calls import copied, first_input, outline
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
+from frdiff.trees import filled, form_of, tensors_in
 
 __all__ = ["DenoiserPatch", "Source"]
 
@@ -26,7 +26,9 @@ _MARK = "_frdiff_patch"
 class Source(Protocol):
     """What owns the scheduler: a pipeline, or what stands for a hand-written loop."""
 
-    scheduler: Any
+    @property
+    def scheduler(self) -> Any:
+        """The one in use now."""
 
 
 class DenoiserPatch:
@@ -69,7 +71,6 @@ class DenoiserPatch:
         self.source = source
         self.scheduler = source.scheduler
         self.on_call = on_call
-        self.input_name = list(inspect.signature(type(denoiser).forward).parameters)[1]
         self.attached = False
         self._replaced: list[tuple[nn.Module, Any, Callable]] = []
         self.attach()
@@ -101,20 +102,6 @@ class DenoiserPatch:
         if getattr(self.denoiser.forward, _MARK, None) is not self:
             self._replaced = [row for row in self._replaced if row[0] is not self.denoiser]
             self._wrap_denoiser()
-
-    def sample(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
-        """The noisy input among the arguments of a denoiser call.
-
-        Raises:
-            TypeError: it is no tensor.
-        """
-        sample = args[0] if args else kwargs[self.input_name]
-        if not isinstance(sample, Tensor):
-            raise TypeError(
-                f"{type(self.denoiser).__name__} takes a {type(sample).__name__} as its first "
-                "input; only denoisers that take one tensor can be patched"
-            )
-        return sample
 
     def start(self) -> None:
         """Begin a run: an empty bank, and step 0 computes."""
@@ -206,7 +193,7 @@ class DenoiserPatch:
                         f"target {target.name} returns {type(feature).__name__}, only a single "
                         "tensor can be stored; choose modules inside it"
                     )
-                slot.fresh = feature
+                slot.fresh = (feature,)
             return result
 
         self._replace(target.source, store)
@@ -217,7 +204,7 @@ class DenoiserPatch:
             if self.reusing and self.skipped[index]:
                 feature = self.current.shelves[group].value(place)
                 if feature is not None:
-                    return target.rejoin(first_input(args, kwargs), feature)
+                    return target.rejoin(first_input(args, kwargs), feature[0])
             result = compute_module(*args, **kwargs)
             if self.threshold is not None and group == 0 and self.reusing:
                 self._decide(self.current.shelves[group].slots[place])
@@ -230,8 +217,8 @@ class DenoiserPatch:
         """Make the step a keyframe if the probe has changed too much; once per step."""
         if self.threshold is None or probe.fresh is None:
             return
-        old = probe.history[0].float()
-        change = (probe.fresh.float() - old).abs().mean() / old.abs().mean().clamp(min=1e-12)
+        old = probe.history[0][0].float()
+        change = (probe.fresh[0].float() - old).abs().mean() / old.abs().mean().clamp(min=1e-12)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # All ranks must go the same way, or those that compute wait for the others for ever.
             torch.distributed.all_reduce(change)
@@ -263,29 +250,37 @@ class DenoiserPatch:
                     "pipeline that runs, or give apply(denoiser, policy) the right scheduler="
                 )
             self.context = context.next
-            context.example = (args, kwargs)
-            sample = self.sample(args, kwargs)
+            context.example = copied((args, kwargs))
+            shapes = outline((args, kwargs))
             # Read only where it matters: what a keyframe reads would split its compiled graph.
-            fits = self.action != Action.KEYFRAME and context.fits(sample)
+            fits = self.action != Action.KEYFRAME and context.fits(shapes)
             earlier = context.scores.value(0) if fits and self.score_depth else None
             if self.action == Action.JUMP and earlier is not None:
-                return pack(context.container, earlier.clone())
-            blends = self.blends and context.fits(sample)
+                # Copied, since the caller may change it in place.
+                return filled(context.scores.slots[0].form, [score.clone() for score in earlier])
+            blends = self.blends and context.fits(shapes)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
             result = compute(*args, **kwargs)
             if self.reusing:
-                if earlier is None:
-                    return result
-                score = torch.lerp(earlier, tensor_of(result), self.mixing_weight)
-                return pack(type(result), score)
+                return result if earlier is None else self._mixed(earlier, result)
             context.stored = True
-            context.sample = sample
+            context.outline = shapes
             if self.score_depth:
-                context.scores.slots[0].fresh = tensor_of(result).clone()
-                context.container = type(result)
+                slot = context.scores.slots[0]
+                slot.fresh = tuple(score.clone() for score in tensors_in(result))
+                slot.form = form_of(result)
             blended = context.scores.blended(0) if blends else None
-            return result if blended is None else pack(type(result), blended)
+            return result if blended is None else filled(form_of(result), blended)
 
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)
+
+    def _mixed(self, earlier: Features, result: Any) -> Any:
+        """The result with its scores mixed with earlier ones."""
+        fresh = tensors_in(result)
+        mixed = [
+            torch.lerp(old, new, self.mixing_weight.to(new))
+            for old, new in zip(earlier, fresh, strict=True)
+        ]
+        return filled(form_of(result), mixed)
