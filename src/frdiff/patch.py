@@ -226,6 +226,7 @@ class DenoiserPatch:
         self.change += change.item()
         if self.change > self.threshold:
             self.action, self.reusing, self.change = Action.KEYFRAME, False, 0.0
+            self.current.stored = True
         self.threshold = None
 
     def _wrap_denoiser(self) -> None:
@@ -261,11 +262,13 @@ class DenoiserPatch:
             blends = self.blends and context.fits(shapes)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
+            if not self.reusing:
+                # Here already: where the network holds flexible attention, a compiled graph loses
+                # what is set after it on an object that was set before it too.
+                context.stored, context.outline = True, shapes
             result = compute(*args, **kwargs)
             if self.reusing:
                 return result if earlier is None else self._mixed(earlier, result)
-            context.stored = True
-            context.outline = shapes
             if self.score_depth:
                 slot = context.scores.slots[0]
                 slot.fresh = tuple(score.clone() for score in tensors_in(result))
