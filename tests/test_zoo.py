@@ -8,7 +8,19 @@ from frdiff.catalogue import example_call
 from zoo import DENOISERS, tiny_call
 
 # What they compute depends on numbers in tensors, or they ask for the autocast of a real device.
-READS_CONTENTS = {"Lumina2Transformer2DModel", "MochiTransformer3DModel"}
+READS_CONTENTS = {
+    "BriaFibo2Transformer2DModel",
+    "ErnieImageTransformer2DModel",
+    "GlmImageTransformer2DModel",
+    "HiDreamImageTransformer2DModel",
+    "HunyuanImageTransformer2DModel",
+    "Ideogram4Transformer2DModel",
+    "Lumina2Transformer2DModel",
+    "MochiTransformer3DModel",
+    "NucleusMoEImageTransformer2DModel",
+    "OmniGenTransformer2DModel",
+    "QwenImage21Transformer2DModel",
+}
 
 
 def tensors(value):
@@ -41,5 +53,5 @@ def test_batch_and_meta_device(name):
 
 
 def test_unknown_class_is_refused():
-    with pytest.raises(ValueError, match="no example call for Linear; known: AuraFlow"):
+    with pytest.raises(ValueError, match="no example call for Linear; known: AceStep"):
         example_call(torch.nn.Linear(1, 1))

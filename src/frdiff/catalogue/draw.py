@@ -83,6 +83,11 @@ class Draw:
         """The middle of a flow, or another number, per sample."""
         return self.each(value).flatten()
 
+    def rotary(self, length: int, head: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of a sequence's places, each `(length, head)`."""
+        angle = self.normal(length, head).float()
+        return angle.cos(), angle.sin()
+
     def grid(self, *sizes: int, axes: int = 3) -> Tensor:
         """Ids of a row-major grid, `(prod(sizes), axes)`; its axes are the last ones.
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from frdiff.catalogue.draw import Draw
 from frdiff.catalogue.registry import calls
 
@@ -65,4 +67,57 @@ def image_to_video_unet(c: Any, d: Draw) -> dict[str, Any]:
         "timestep": d.step()[0],
         "encoder_hidden_states": d.text(c.cross_attention_dim),
         "added_time_ids": d.each(6, 127, 0.02),  # frames per second, motion, added noise
+    }
+
+
+@calls("I2VGenXLUNet", size=(88, 160), frames=16, at="1280x704 px, 16 frames")
+def i2vgen(c: Any, d: Draw) -> dict[str, Any]:
+    """I2VGen-XL: the image enters as latents and as an embedding."""
+    return {
+        "sample": d.video(c.in_channels),
+        "timestep": d.step(),
+        "fps": d.each(16, dtype=torch.long).flatten(),
+        "image_latents": d.video(c.in_channels),
+        "image_embeddings": d.vector(c.cross_attention_dim),
+        "encoder_hidden_states": d.text(c.cross_attention_dim),
+    }
+
+
+@calls("Kandinsky3UNet", size=128, words=128, at="1024 px")
+def kandinsky3(c: Any, d: Draw) -> dict[str, Any]:
+    """Kandinsky 3."""
+    return {
+        "sample": d.image(c.in_channels),
+        "timestep": d.step(),
+        "encoder_hidden_states": d.text(c.encoder_hid_dim),
+        "encoder_attention_mask": d.mask(),
+    }
+
+
+@calls("StableCascadeUNet", size=24, at="1024 px, stage C")
+def stable_cascade(c: Any, d: Draw) -> dict[str, Any]:
+    """Stable Cascade: text and image for stage C, stage C's latents for stage B."""
+    more = {}
+    if c.clip_text_in_channels is not None:
+        more["clip_text"] = d.text(c.clip_text_in_channels)
+    if c.clip_image_in_channels is not None:
+        more["clip_img"] = d.tokens(1, c.clip_image_in_channels)
+    if c.effnet_in_channels is not None:
+        more["effnet"] = d.image(c.effnet_in_channels)
+    return {
+        "sample": d.image(c.in_channels),
+        "timestep_ratio": d.time(),
+        "clip_text_pooled": d.tokens(1, c.clip_text_pooled_in_channels),
+        **more,
+    }
+
+
+@calls("UVit2DModel", size=32, at="512 px")
+def uvit(c: Any, d: Draw) -> dict[str, Any]:
+    """aMUSEd: the sample is one of `codebook_size` tokens, or the mask, at each place."""
+    return {
+        "input_ids": d.integers(c.codebook_size, d.batch, *d.pixels),
+        "encoder_hidden_states": d.text(c.encoder_hidden_size),
+        "pooled_text_emb": d.vector(c.cond_embed_dim),
+        "micro_conds": d.each(*[512] * (c.micro_cond_embed_dim // c.micro_cond_encode_dim)),
     }

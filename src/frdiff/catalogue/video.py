@@ -60,9 +60,7 @@ def cogvideox(c: Any, d: Draw) -> dict[str, Any]:
     rotary = {}
     if c.use_rotary_positional_embeddings:
         patches = d.frames * d.height * d.width // c.patch_size**2 // (c.patch_size_t or 1)
-        rotary["image_rotary_emb"] = tuple(
-            d.normal(patches, c.attention_head_dim).float() for _ in ("cos", "sin")
-        )
+        rotary["image_rotary_emb"] = d.rotary(patches, c.attention_head_dim)
     return {
         "hidden_states": d.normal(d.batch, d.frames, c.in_channels, *d.pixels),
         "encoder_hidden_states": d.tokens(c.max_text_seq_length, c.text_embed_dim),
