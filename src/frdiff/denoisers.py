@@ -3,14 +3,22 @@
 import hashlib
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
-__all__ = ["components", "find_denoisers", "find_scheduler", "unwrap", "weights_hash"]
+__all__ = [
+    "components",
+    "find_denoisers",
+    "find_scheduler",
+    "frozen",
+    "unwrap",
+    "weights_hash",
+]
 
 # Where diffusers keeps its denoisers; motion adapters are kept there too, but take one input.
 HOMES = ("diffusers.models.unets.", "diffusers.models.transformers.")
@@ -100,6 +108,20 @@ def unwrap(module: nn.Module) -> nn.Module:
     """The module that `torch.compile` wrapped, or the module itself."""
     original: nn.Module = getattr(module, "_orig_mod", module)
     return original
+
+
+@contextmanager
+def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """While it lasts, no gradients for weights; as before afterwards."""
+    weights = (weight for module in modules for weight in module.parameters())
+    wanted = [weight for weight in weights if weight.requires_grad]
+    for weight in wanted:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in wanted:
+            weight.requires_grad_(True)
 
 
 def weights_hash(denoisers: Iterable[nn.Module]) -> str:

@@ -5,20 +5,21 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.bank import MAX_CONTEXTS, Bank, Context, Features, Slot, scalars
-from frdiff.calls import copied, first_input, outline
+from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
+from frdiff.calls import copied, outline
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
 from frdiff.trees import filled, form_of, tensors_in
 
-__all__ = ["DenoiserPatch", "Source"]
+__all__ = ["DenoiserPatch", "Source", "unpatched"]
 
 _MARK = "_frdiff_patch"
 
@@ -111,6 +112,7 @@ class DenoiserPatch:
         self.action = Action.KEYFRAME
         self.reusing = self.blends = False
         self.skipped = [True] * len(self.targets)
+        self.turns = [0] * len(self.targets)
         self.mixing_weight = torch.ones(())
         self.threshold: float | None = None
         self.change = 0.0
@@ -182,18 +184,7 @@ class DenoiserPatch:
             result = compute_source(*args, **kwargs)
             if self.stores and self.attached and not (self.reusing and self.skipped[index]):
                 slot = self.current.shelves[group].slots[place]
-                if slot.fresh is not None:
-                    raise RuntimeError(
-                        f"target {target.name} ran twice in one pass of the denoiser, so its "
-                        "feature is ambiguous; leave it out of the policy's targets"
-                    )
-                feature = target.extract(first_input(args, kwargs), result)
-                if not isinstance(feature, Tensor):
-                    raise TypeError(
-                        f"target {target.name} returns {type(feature).__name__}, only a single "
-                        "tensor can be stored; choose modules inside it"
-                    )
-                slot.fresh = (feature,)
+                slot.store(form_of(result), target.extract((args, kwargs), result))
             return result
 
         self._replace(target.source, store)
@@ -202,23 +193,51 @@ class DenoiserPatch:
         @functools.wraps(compute_module)
         def replay(*args: Any, **kwargs: Any) -> Any:
             if self.reusing and self.skipped[index]:
-                feature = self.current.shelves[group].value(place)
-                if feature is not None:
-                    return target.rejoin(first_input(args, kwargs), feature[0])
+                turn = self.turns[index]
+                self.turns[index] += 1
+                held = self.current.shelves[group].value(place, turn)
+                if held is not None:
+                    form, features = held
+                    return target.rejoin((args, kwargs), features, form)
             result = compute_module(*args, **kwargs)
             if self.threshold is not None and group == 0 and self.reusing:
                 self._decide(self.current.shelves[group].slots[place])
             return result
 
         self._replace(target.module, replay)
+        for number in range(len(target.idle)):
+            self._wrap_idle(index, target, number)
+
+    def _wrap_idle(self, index: int, target: Target, number: int) -> None:
+        """Let a module that only a target reads return zeros where that target is skipped."""
+        part = target.idle[number]
+        compute = part.forward
+        group = self.groups[index]
+        place = self.groups[:index].count(group)
+
+        @functools.wraps(compute)
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            shelf = self.current.shelves[group]
+            known = shelf.slots[place].idle.get(number)
+            if self.reusing and self.skipped[index] and known is not None and shelf.holds(place):
+                form, kinds = known
+                like = tensors_in((args, kwargs))[0]
+                return filled(form, [like.new_zeros(shape, dtype=dtype) for shape, dtype in kinds])
+            result = compute(*args, **kwargs)
+            if self.stores and self.attached:
+                kinds = [(tensor.shape, tensor.dtype) for tensor in tensors_in(result)]
+                shelf.slots[place].idle[number] = form_of(result), kinds
+            return result
+
+        self._replace(part, stand_in)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _decide(self, probe: Slot) -> None:
         """Make the step a keyframe if the probe has changed too much; once per step."""
         if self.threshold is None or probe.fresh is None:
             return
-        old = probe.history[0][0].float()
-        change = (probe.fresh[0].float() - old).abs().mean() / old.abs().mean().clamp(min=1e-12)
+        pairs = list(zip(probe.fresh, probe.history[0], strict=True))
+        change = torch.stack([_change(new.float(), old.float()) for new, old in pairs]).mean()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # All ranks must go the same way, or those that compute wait for the others for ever.
             torch.distributed.all_reduce(change)
@@ -251,14 +270,13 @@ class DenoiserPatch:
                     "pipeline that runs, or give apply(denoiser, policy) the right scheduler="
                 )
             self.context = context.next
-            context.example = copied((args, kwargs))
+            context.example = copied((args, kwargs))  # some denoisers empty the lists they get
             shapes = outline((args, kwargs))
             # Read only where it matters: what a keyframe reads would split its compiled graph.
             fits = self.action != Action.KEYFRAME and context.fits(shapes)
             earlier = context.scores.value(0) if fits and self.score_depth else None
             if self.action == Action.JUMP and earlier is not None:
-                # Copied, since the caller may change it in place.
-                return filled(context.scores.slots[0].form, [score.clone() for score in earlier])
+                return filled(*earlier)
             blends = self.blends and context.fits(shapes)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
@@ -266,24 +284,43 @@ class DenoiserPatch:
                 # Here already: where the network holds flexible attention, a compiled graph loses
                 # what is set after it on an object that was set before it too.
                 context.stored, context.outline = True, shapes
+            self.turns = [0] * len(self.targets)
             result = compute(*args, **kwargs)
             if self.reusing:
-                return result if earlier is None else self._mixed(earlier, result)
+                return result if earlier is None else self._mixed(earlier[1], result)
             if self.score_depth:
-                slot = context.scores.slots[0]
-                slot.fresh = tuple(score.clone() for score in tensors_in(result))
-                slot.form = form_of(result)
+                scores = tuple(score.clone() for score in tensors_in(result))
+                context.scores.slots[0].store(form_of(result), scores)
             blended = context.scores.blended(0) if blends else None
             return result if blended is None else filled(form_of(result), blended)
 
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)
 
-    def _mixed(self, earlier: Features, result: Any) -> Any:
+    def _mixed(self, earlier: tuple[Tensor, ...], result: Any) -> Any:
         """The result with its scores mixed with earlier ones."""
-        fresh = tensors_in(result)
         mixed = [
             torch.lerp(old, new, self.mixing_weight.to(new))
-            for old, new in zip(earlier, fresh, strict=True)
+            for old, new in zip(earlier, tensors_in(result), strict=True)
         ]
         return filled(form_of(result), mixed)
+
+
+@contextmanager
+def unpatched(denoiser: nn.Module) -> Iterator[None]:
+    """While it lasts, the denoiser computes in full and stores nothing, patched or not."""
+    patch = getattr(denoiser.forward, _MARK, None)
+    if patch is None:
+        yield
+        return
+    before = patch.attached, patch.reusing
+    patch.attached = patch.reusing = False
+    try:
+        yield
+    finally:
+        patch.attached, patch.reusing = before
+
+
+def _change(new: Tensor, old: Tensor) -> Tensor:
+    """Relative, on average."""
+    return (new - old).abs().mean() / old.abs().mean().clamp(min=1e-12)

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["copied", "filled", "form_of", "mapped", "tensors_in"]
+__all__ = ["filled", "form_of", "mapped", "tensors_in"]
 
 
 def mapped(tree: Any, change: Callable[[Tensor], Any]) -> Any:
@@ -36,11 +36,6 @@ def tensors_in(tree: Any) -> tuple[Tensor, ...]:
     found: list[Tensor] = []
     mapped(tree, found.append)
     return tuple(found)
-
-
-def copied(tree: Any) -> Any:
-    """The tree with containers of its own and the same tensors."""
-    return mapped(tree, lambda tensor: tensor)
 
 
 def form_of(tree: Any) -> Any:
