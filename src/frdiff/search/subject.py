@@ -12,11 +12,11 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
-from frdiff.clock import Wrapped
 from frdiff.denoisers import find_denoisers, unwrap
 from frdiff.run import Run, apply
 from frdiff.sampling import sample, set_scheduler
 from frdiff.setting import Setting
+from frdiff.wrapped import Wrapped
 
 __all__ = [
     "Batch",
