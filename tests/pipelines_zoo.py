@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
-import numpy as np
 import torch
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -444,8 +443,3 @@ def image_encoder(width: int) -> dict[str, Any]:
         "image_encoder": CLIPVisionModelWithProjection(config),
         "feature_extractor": CLIPImageProcessor(crop_size=16, size=16),
     }
-
-
-def gradient() -> np.ndarray:
-    """A picture (16, 16, 3) of 8 bits."""
-    return (picture()[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)

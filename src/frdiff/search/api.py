@@ -92,15 +92,18 @@ def tune(
 
     Args:
         target: a pipeline, or a function from a `torch.Generator` on the CPU to the final latents
-            (N, ...) of one batch, drawn by a hand-written loop.
+            (N, ...) of one batch, drawn by a hand-written loop. If the function takes the number
+            of steps as a second argument, that is tuned too.
         prompts: what to draw, the more varied the better; where there are more than `samples` for
-            each half, as many are drawn. None for an unconditional pipeline or for a function.
+            each half, as many are drawn. None for a function, for an unconditional pipeline, or
+            where `inputs` have embeddings.
         num_steps: `num_inference_steps` of the full run, with the pipeline's own scheduler.
         budget: cost as a share of the full run's, in (0, 1].
         speedup: or the full run's cost over the policy's, 1 or more. Costs are MACs of the
             denoiser and `overhead`; decoders and text encoders count none, so whole calls gain
             less.
-        min_psnr: or the least quality to keep, in dB, as cheaply as can be.
+        min_psnr: or the least quality to keep, in dB, as cheaply as can be; not above what is
+            known of the converged solution, `policy.origin.figures["converged_db"]`.
         pareto: or a list of policies, one for each of the speed-ups in `PARETO`.
         method: `"search"`, or `"gates"` for the paper's Auto-FR: keyframes alone, as many as the
             budget pays for, learnt by gradient, with features copied. What it finds is returned,
@@ -108,20 +111,25 @@ def tune(
         denoiser: of a function: the network that it calls. It takes `scheduler` too.
         scheduler: of a function: what it steps.
         allow_scheduler: choose DPM-Solver++, on Karras' noise levels or not, or UniPC where they
-            come closer; the policy says so, and `frdiff.set_scheduler(pipe, policy.origin.solver)`
-            sets it.
+            come closer; for flow matching Heun, UniPC or DPM-Solver++, on the pipeline's own noise
+            levels, those of other shifts, Karras', beta or exponential ones. The policy says so,
+            and `frdiff.set_scheduler(pipe, policy.origin.solver)` sets it.
         vary: what to choose, of `"keyframes"` (one by one, beyond evenly crowded ones),
             `"steps"` (more than the budget pays for in full), `"reuse"` (steps with stored
             features), `"targets"` (the last ones may be computed in such steps), `"jumps"` (steps
             without a network call) and `"weights"` (forecasts fitted to every target and step, and
             jumps steered towards where the full run leads; extrapolated otherwise). Mixing weights
             are not among them: what a reuse step's score would be, no full run shows.
-        targets: see `Policy`.
+        targets: see `Policy`. Where `"all"` finds none, or MACs cannot be counted, steps between
+            keyframes are jumps only, with a warning.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
             full step. Larger: fewer steps.
         guidance: guidance scale; None for the pipeline's default.
-        inputs: further arguments of the pipeline, such as a picture to start from.
-        latents: compare final latents and not decoded pictures: less memory, no decoder.
+        inputs: further arguments of the pipeline, such as a picture to start from or prompt
+            embeddings. Where they decide how many samples a call makes, it is called as often as
+            needed.
+        latents: compare final latents and not what the pipeline makes of them: less memory, no
+            decoder.
         quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
         samples: in each half, drawn 8 at a time; a function is called once for every 8.
         evaluations: policies to measure at most for a budget; by default as many as take the time

@@ -84,14 +84,15 @@ def space_of(
         full = recorded(targets, None, num_steps)
     if not subject.takes_steps and full.steps != num_steps:
         raise ValueError(f"a run takes {full.steps} steps, but num_steps is {num_steps}")
+    length = Lengths(subject, num_steps, few)
     kinds = [jumps for jumps, name in ((False, "reuse"), (True, "jumps")) if name in vary]
     return Space(
         num_steps=num_steps,
         full=full.steps,
         varies_steps="steps" in vary and subject.takes_steps,
         prices=full.prices,
-        solvers=solvers,
-        length=Lengths(subject, num_steps, few),
+        solvers=[solver for solver in solvers if length(solver, num_steps)],
+        length=length,
         recorder=partial(recorded, targets),
         steerer=steerer,
         targets=targets,

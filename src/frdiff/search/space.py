@@ -146,11 +146,11 @@ class Space:
         found = bisect_right(counts, most, key=lambda steps: self.length(solver, steps))
         return found if found and self.length(solver, found) else None
 
-    def counts(self, lengths: Sequence[int]) -> list[int]:
+    def counts(self, solvers: Sequence[str | None], lengths: Sequence[int]) -> list[int]:
         """Of `num_inference_steps`, those whose runs are about as long as asked for, ascending."""
         if not self.varies_steps:
             return [self.num_steps]
-        pairs = itertools.product(self.solvers, lengths)
+        pairs = itertools.product(solvers, lengths)
         found = {self.longest(solver, wanted) for solver, wanted in pairs}
         return sorted(steps for steps in found if steps is not None and steps > 1)
 

@@ -117,7 +117,7 @@ class Tuner:
             spent: on learning them, in full runs of the calibration half.
         """
         space = self.space
-        settings = [*fewer_steps(budget, space), space.copying(keyframes)]
+        settings = [*fewer_steps(budget, space, space.solvers), space.copying(keyframes)]
         names = ["fewer steps"] * (len(settings) - 1) + ["gates"]
         candidates = [
             Candidate(name, setting, space.cost(setting), middle(values, self.quantile))
