@@ -1,13 +1,14 @@
 """The denoisers of a pipeline: the networks called in its sampling loop."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-__all__ = ["find_denoisers", "unwrap", "weights_hash"]
+__all__ = ["find_denoisers", "frozen", "unwrap", "weights_hash"]
 
 COMPONENTS = ("unet", "transformer", "transformer_2")
 
@@ -32,6 +33,20 @@ def unwrap(module: nn.Module) -> nn.Module:
     """The module that `torch.compile` wrapped, or the module itself."""
     original: nn.Module = getattr(module, "_orig_mod", module)
     return original
+
+
+@contextmanager
+def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """While it lasts, no gradients for weights; as before afterwards."""
+    weights = (weight for module in modules for weight in module.parameters())
+    wanted = [weight for weight in weights if weight.requires_grad]
+    for weight in wanted:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in wanted:
+            weight.requires_grad_(True)
 
 
 def weights_hash(denoisers: Iterable[nn.Module]) -> str:

@@ -125,6 +125,7 @@ class DenoiserPatch:
         self.action = Action.KEYFRAME
         self.reusing = self.blends = False
         self.skipped = [True] * len(self.targets)
+        self.turns = [0] * len(self.targets)
         self.mixing_weight = torch.ones(())
         self.threshold: float | None = None
         self.change = 0.0
@@ -196,14 +197,7 @@ class DenoiserPatch:
             result = compute_source(*args, **kwargs)
             if self.stores and self.attached and not (self.reusing and self.skipped[index]):
                 slot = self.current.shelves[group].slots[place]
-                if slot.fresh is not None:
-                    raise RuntimeError(
-                        f"target {target.name} ran twice in one pass of the denoiser, so its "
-                        "feature is ambiguous; leave it out of the policy's targets"
-                    )
-                # A target that returned no tensor has nothing to store, and is run every time.
-                slot.fresh = target.extract((args, kwargs), result) or None
-                slot.form = form_of(result)
+                slot.store(form_of(result), target.extract((args, kwargs), result))
             return result
 
         self._replace(target.source, store)
@@ -212,10 +206,12 @@ class DenoiserPatch:
         @functools.wraps(compute_module)
         def replay(*args: Any, **kwargs: Any) -> Any:
             if self.reusing and self.skipped[index]:
-                shelf = self.current.shelves[group]
-                features = shelf.value(place)
-                if features is not None:
-                    return target.rejoin((args, kwargs), features, shelf.slots[place].form)
+                turn = self.turns[index]
+                self.turns[index] += 1
+                held = self.current.shelves[group].value(place, turn)
+                if held is not None:
+                    form, features = held
+                    return target.rejoin((args, kwargs), features, form)
             result = compute_module(*args, **kwargs)
             if self.threshold is not None and group == 0 and self.reusing:
                 self._decide(self.current.shelves[group].slots[place])
@@ -291,24 +287,25 @@ class DenoiserPatch:
             # Read only where it matters: what a keyframe reads would split its compiled graph.
             fits = self.action != Action.KEYFRAME and context.fits(sample)
             earlier = context.scores.value(0) if fits and self.score_depth else None
-            form = context.scores.slots[0].form if self.score_depth else None
             if self.action == Action.JUMP and earlier is not None:
-                return filled(form, earlier)
+                return filled(*earlier)
             blends = self.blends and context.fits(sample)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
+            self.turns = [0] * len(self.targets)
             result = compute(*args, **kwargs)
             if self.reusing:
                 if earlier is None:
                     return result
-                pairs = zip(earlier, tensors_in(result), strict=True)
-                return filled(form, [torch.lerp(*pair, self.mixing_weight) for pair in pairs])
+                pairs = zip(earlier[1], tensors_in(result), strict=True)
+                return filled(
+                    form_of(result), [torch.lerp(*pair, self.mixing_weight) for pair in pairs]
+                )
             context.stored = True
             context.sample = sample
             if self.score_depth:
-                slot = context.scores.slots[0]
-                slot.fresh = tuple(score.clone() for score in tensors_in(result))
-                slot.form = form_of(result)
+                scores = tuple(score.clone() for score in tensors_in(result))
+                context.scores.slots[0].store(form_of(result), scores)
             blended = context.scores.blended(0) if blends else None
             return result if blended is None else filled(form_of(result), blended)
 
