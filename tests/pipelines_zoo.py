@@ -3,6 +3,7 @@
 `zoo()` names them; `zoo()[name]()` builds one. Prompts are embeddings, given with its inputs.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +45,9 @@ def member(build: Callable[[], Tiny]) -> Callable[[], Tiny]:
 
     def seeded() -> Tiny:
         torch.manual_seed(0)
-        return build()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of diffusers, about its own classes
+            return build()
 
     _ZOO[build.__name__.replace("_", "-")] = seeded
     return seeded

@@ -22,6 +22,7 @@ __all__ = [
     "CONVERGED",
     "CONVERGED_STEPS",
     "adds_noise",
+    "converging",
     "crossed",
     "flow_schedulers",
     "interchangeable",
@@ -37,6 +38,7 @@ DETERMINISTIC = (
 # What comes closest to that picture, to 69 dB and more with 100 steps on the shipped models. Steps
 # even in time end with a large one that leaves 40 to 50 dB, the same whatever the solver.
 CONVERGED = "dpm++karras"
+FLOW_CONVERGED = "flow-unipc-karras"
 CONVERGED_STEPS = 100
 # Deterministic schedulers of flow matching, and those that are if told to.
 FLOWS = (
@@ -59,11 +61,16 @@ _FLOW_NAME = re.compile(
 
 
 def scheduler_name(scheduler: SchedulerMixin) -> str | None:
-    """The short name of a scheduler; None for one that has none."""
+    """The short name of a scheduler; None for one that has none.
+
+    For flow matching it leaves out the shift, which is a pipeline's own.
+    """
     if is_flow(scheduler):
-        return next(
-            (name for name, kind in FLOW_SOLVERS.items() if type(scheduler).__name__ == kind), None
-        )
+        for name, class_name in FLOW_SOLVERS.items():
+            if type(scheduler).__name__ == class_name:
+                levels = (k for k in FLOW_LEVELS if scheduler.config.get(f"use_{k}_sigmas"))
+                return "-".join([name, *levels])
+        return None
     for name, (class_name, options) in SCHEDULERS.items():
         if type(scheduler).__name__ == class_name and all(
             scheduler.config.get(key) == value for key, value in options.items()
@@ -95,6 +102,16 @@ def interchangeable(scheduler: SchedulerMixin) -> bool:
     # Networks that are told the noise level itself, on a range of its own, know no other times.
     special = config.get("use_flow_sigmas") or config.get("timestep_type") == "continuous"
     return scheduler_name(scheduler) in DETERMINISTIC and not special
+
+
+def converging(scheduler: SchedulerMixin) -> str | None:
+    """Of the schedulers that draw the same, what comes closest to the converged solution.
+
+    None where no other is known to draw the same.
+    """
+    if not interchangeable(scheduler):
+        return None
+    return FLOW_CONVERGED if is_flow(scheduler) else CONVERGED
 
 
 def set_scheduler(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:
