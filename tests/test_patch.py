@@ -252,12 +252,3 @@ def test_a_target_that_first_runs_on_a_reuse_step_is_computed():
 
     outputs, _ = drive(Late(), uniform(3), range(1, 13))
     assert outputs[:3] == [2 * 1 + 1, 4 * 2 + 2, 4 * 3 + 3]
-
-
-def test_an_input_that_is_no_tensor_is_refused():
-    model, scheduler = Doubling(), ddim()
-    with (
-        pytest.raises(TypeError, match="Doubling takes a list as its first input"),
-        frdiff.apply(model, uniform(2), scheduler=scheduler),
-    ):
-        model([torch.ones(1)])

@@ -19,10 +19,11 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Features, Target, find_targets, watched
+from frdiff.calls import copied
 from frdiff.denoisers import find_denoisers, frozen
 from frdiff.patch import unpatched
 from frdiff.policy import Policy
@@ -188,7 +189,7 @@ def _counted(denoiser: nn.Module, policy: Policy, call: tuple[tuple, dict[str, A
         stored[target.name] += sum(x.numel() * x.element_size() for x in features)
 
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-    args, kwargs = tree_map(lambda leaf: leaf, call)  # lists that the denoiser empties are copied
+    args, kwargs = copied(call)  # the denoiser may empty lists
     # Compiled blocks within the denoiser would refuse a counter.
     with torch.compiler.set_stance("force_eager"), watched(targets, measure), counter:
         denoiser(*args, **kwargs)

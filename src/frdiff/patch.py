@@ -5,7 +5,6 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 """
 
 import functools
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -14,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
+from frdiff.bank import MAX_CONTEXTS, Bank, Context, Features, Slot, scalars
+from frdiff.calls import copied, outline
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
-from frdiff.trees import copied, filled, form_of, tensors_in
+from frdiff.trees import filled, form_of, tensors_in
 
 __all__ = ["DenoiserPatch", "Source", "unpatched"]
 
@@ -27,7 +27,9 @@ _MARK = "_frdiff_patch"
 class Source(Protocol):
     """What owns the scheduler: a pipeline, or what stands for a hand-written loop."""
 
-    scheduler: Any
+    @property
+    def scheduler(self) -> Any:
+        """The one in use now."""
 
 
 class DenoiserPatch:
@@ -70,7 +72,6 @@ class DenoiserPatch:
         self.source = source
         self.scheduler = source.scheduler
         self.on_call = on_call
-        self.input_name = list(inspect.signature(type(denoiser).forward).parameters)[1]
         self.attached = False
         self._replaced: list[tuple[nn.Module, Any, Callable]] = []
         self.attach()
@@ -102,20 +103,6 @@ class DenoiserPatch:
         if getattr(self.denoiser.forward, _MARK, None) is not self:
             self._replaced = [row for row in self._replaced if row[0] is not self.denoiser]
             self._wrap_denoiser()
-
-    def sample(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
-        """The noisy input among the arguments of a denoiser call.
-
-        Raises:
-            TypeError: it is no tensor.
-        """
-        sample = args[0] if args else kwargs[self.input_name]
-        if not isinstance(sample, Tensor):
-            raise TypeError(
-                f"{type(self.denoiser).__name__} takes a {type(sample).__name__} as its first "
-                "input; only denoisers that take one tensor can be patched"
-            )
-        return sample
 
     def start(self) -> None:
         """Begin a run: an empty bank, and step 0 computes."""
@@ -258,6 +245,7 @@ class DenoiserPatch:
         self.change += change.item()
         if self.change > self.threshold:
             self.action, self.reusing, self.change = Action.KEYFRAME, False, 0.0
+            self.current.stored = True
         self.threshold = None
 
     def _wrap_denoiser(self) -> None:
@@ -282,27 +270,24 @@ class DenoiserPatch:
                     "pipeline that runs, or give apply(denoiser, policy) the right scheduler="
                 )
             self.context = context.next
-            context.example = copied((args, kwargs))  # some denoisers empty the lists they get
-            sample = self.sample(args, kwargs)
+            context.example = copied((args, kwargs))
+            shapes = outline((args, kwargs))
             # Read only where it matters: what a keyframe reads would split its compiled graph.
-            fits = self.action != Action.KEYFRAME and context.fits(sample)
+            fits = self.action != Action.KEYFRAME and context.fits(shapes)
             earlier = context.scores.value(0) if fits and self.score_depth else None
             if self.action == Action.JUMP and earlier is not None:
                 return filled(*earlier)
-            blends = self.blends and context.fits(sample)
+            blends = self.blends and context.fits(shapes)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
             self.turns = [0] * len(self.targets)
+            if not self.reusing:
+                # Here already: where the network holds flexible attention, a compiled graph loses
+                # what is set after it on an object that was set before it too.
+                context.stored, context.outline = True, shapes
             result = compute(*args, **kwargs)
             if self.reusing:
-                if earlier is None:
-                    return result
-                pairs = zip(earlier[1], tensors_in(result), strict=True)
-                return filled(
-                    form_of(result), [torch.lerp(*pair, self.mixing_weight) for pair in pairs]
-                )
-            context.stored = True
-            context.sample = sample
+                return result if earlier is None else self._mixed(earlier[1], result)
             if self.score_depth:
                 scores = tuple(score.clone() for score in tensors_in(result))
                 context.scores.slots[0].store(form_of(result), scores)
@@ -311,6 +296,15 @@ class DenoiserPatch:
 
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)
+
+    def _mixed(self, earlier: Features, result: Any) -> Any:
+        """The result with its scores mixed with earlier ones."""
+        fresh = tensors_in(result)
+        mixed = [
+            torch.lerp(old, new, self.mixing_weight.to(new))
+            for old, new in zip(earlier, fresh, strict=True)
+        ]
+        return filled(form_of(result), mixed)
 
 
 @contextmanager
