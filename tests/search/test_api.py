@@ -225,6 +225,15 @@ def test_inputs_that_fix_the_batch_are_drawn_from_as_often_as_needed():
     assert len(subject.run(2, Batch(0, ("", "", "")))) == 3
 
 
+def test_where_nothing_can_be_decoded_final_latents_are_compared_and_it_is_said():
+    tiny = zoo()["stable-diffusion"]()
+    tiny.pipe.vae.decode = None
+    own = PipelineSubject(tiny.pipe, inputs=tiny.inputs)
+    with pytest.warns(UserWarning, match="final latents are compared, for want of samples"):
+        subject = own.settled(12, Batch(0, ("", "")))
+    assert subject.latents and subject.peak is None
+
+
 def test_budgets_that_pay_for_no_run_keep_no_quality():
     unet, scheduler = make_unet(), ddim()
     policy = frdiff.tune(

@@ -184,9 +184,7 @@ def tune(
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
         climbs = "keyframes" in vary
-        tuner = Tuner(
-            subject, space, calibration, held_out, quantile, climbs, seed, truth.agreement
-        )
+        tuner = Tuner(subject, space, calibration, held_out, quantile, climbs, seed, truth)
         budgets = [full * share for share in shares]
         asked = budgets or [full / 2] * SEARCHES
         total = sum(evaluations or tuner.evaluations(budget) for budget in asked)

@@ -15,13 +15,12 @@ from frdiff.search.solvers import Lengths, Truth, converged
 from frdiff.search.space import Space, in_full, table_of
 from frdiff.search.steer import steered_weights
 from frdiff.search.subject import Batch, Subject
-from frdiff.search.tuner import RECORDED
+from frdiff.search.tuner import AGREED, RECORDED
 from frdiff.setting import Setting
 
 __all__ = ["space_of", "targets_of", "truth_of"]
 
 TAILS = (0, 1, 2, 3, 4, 6)
-AGREED = 2  # samples from which the converged solution is chosen
 
 
 def targets_of(subject: Subject, targets: Targets, vary: Sequence[str], method: str) -> Targets:
@@ -112,6 +111,6 @@ def truth_of(subject: Subject, num_steps: int, space: Space, batch: Batch, notes
             subject, num_steps, space.length, lambda setting: subject.draw(setting, few)
         )
         setting = found.setting
-        notes[question] = [setting.scheduler, setting.steps, found.agreement]
-    solver, steps, agreement = checked_list("the converged solution", notes[question])
-    return Truth(Setting(steps, in_full(space.length(solver, steps)), solver), agreement)
+        notes[question] = [setting.scheduler, setting.steps, found.agreement, found.drawn]
+    solver, steps, agreement, drawn = checked_list("the converged solution", notes[question])
+    return Truth(Setting(steps, in_full(space.length(solver, steps)), solver), agreement, drawn)

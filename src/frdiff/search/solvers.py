@@ -4,7 +4,6 @@ import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from diffusers import SchedulerMixin
@@ -78,10 +77,12 @@ class Truth:
         setting: with many steps; the full run itself where nothing is known to come closer.
         agreement: how near another setting with many steps comes to it, in dB: what lies above
             cannot be told; None for the full run itself.
+        drawn: steps of all the runs that were compared.
     """
 
     setting: Setting
     agreement: float | None = None
+    drawn: int = 0
 
 
 def converged(
@@ -107,10 +108,20 @@ def converged(
     def nearness(one: Setting, other: Setting) -> float:
         return middle(decibels(drawn(one), drawn(other), subject.peak))
 
-    drawn = cache(draw)
+    compared: dict[Setting, np.ndarray] = {}
+
+    def drawn(one: Setting) -> np.ndarray:
+        if one not in compared:
+            compared[one] = draw(one)
+        return compared[one]
+
+    def truth(one: Setting, agreement: float | None = None) -> Truth:
+        steps = sum(lengths(each.scheduler, each.steps) for each in compared)
+        return Truth(one, agreement, steps)
+
     full = setting(None, num_steps)
     if not subject.takes_steps or adds_noise(subject.scheduler):
-        return Truth(full)
+        return truth(full)
     if _interchangeable(subject):
         most = max(CONVERGED_STEPS, 2 * num_steps)
         shares = FLOWS_CONVERGING if is_flow(subject.scheduler) else CONVERGING
@@ -123,11 +134,12 @@ def converged(
             if best[0] >= ENOUGH:
                 break
         if best[1] is not full:
-            return Truth(best[1], best[0])
+            return truth(best[1], best[0])
     limit = subject.scheduler.config.get("num_train_timesteps") or 4 * num_steps
     many, some = (setting(None, min(times * num_steps, limit)) for times in (4, 2))
     agreement = nearness(many, some)
-    return Truth(full) if agreement < nearness(many, full) + NEARER else Truth(many, agreement)
+    converges = agreement >= nearness(many, full) + NEARER
+    return truth(many, agreement) if converges else truth(full)
 
 
 class Lengths:

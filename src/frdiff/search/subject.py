@@ -117,20 +117,36 @@ class PipelineSubject:
         Raises:
             Exception: whatever the pipeline raises when it is asked for one sample.
         """
-        subject = self
+        subject, one = self, calls_for(batch.prompts[:1], batch.seed, 1)[0]
         with _without_advice(), apply(self.pipe, JumpPolicy(steps)) as run:
             together = asks_for_number(self.pipe, self.inputs) and self._makes_two(steps, batch)
-            result = self._call(calls_for(batch.prompts[:1], batch.seed, 1)[0], steps)
             try:
-                made = as_array(result)
-            except NoArrayError:
-                if run.latents is None:
-                    raise
-                made, subject = _array(run.latents), replace(self, latents=True)
+                made = self._made(one, steps, run)
+            except REFUSALS as error:
+                subject = replace(self, latents=True)
+                try:
+                    made = subject._made(one, steps, run)
+                except REFUSALS:
+                    raise error from None
+                warnings.warn(
+                    f"final latents are compared, for want of samples: {error}",
+                    UserWarning,
+                    stacklevel=4,
+                )
         # Inputs may decide that there are two whatever is asked for.
         number = None if together and len(made) == 1 else len(made)
         pictures = bool(made.min() >= 0 and made.max() <= 1)
         return replace(subject, per_call=number, pictures=pictures)
+
+    def _made(self, call: Call, steps: int, run: Run) -> np.ndarray:
+        """What one call makes, or its final latents if it returns nothing that is an array."""
+        result = self._call(call, steps)
+        try:
+            return as_array(result)
+        except NoArrayError:
+            if not self.latents:
+                raise
+            return _array(run.latents)
 
     def _makes_two(self, steps: int, batch: Batch) -> bool:
         """Whether asking for two samples makes two."""
