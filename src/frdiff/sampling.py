@@ -18,6 +18,8 @@ from diffusers import (
 )
 from diffusers.utils.torch_utils import randn_tensor
 
+from frdiff.choices import SCHEDULERS
+
 __all__ = [
     "CONVERGED",
     "CONVERGED_STEPS",
@@ -27,27 +29,6 @@ __all__ = [
     "scheduler_name",
     "set_scheduler",
 ]
-
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "pndm": ("PNDMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "dpm++": (
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": False},
-    ),
-    "dpm++sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "unipc": ("UniPCMultistepScheduler", {"use_karras_sigmas": False}),
-    "unipckarras": ("UniPCMultistepScheduler", {"use_karras_sigmas": True}),
-    "dpm++karras": (
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
-    ),
-}
 
 # They solve the same equation: with enough steps all of them reach the same picture.
 DETERMINISTIC = (

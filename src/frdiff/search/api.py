@@ -14,6 +14,7 @@ import numpy as np
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
+from frdiff.choices import METHODS, OVERHEAD, PARETO, VARIABLES
 from frdiff.denoisers import weights_hash
 from frdiff.policy import TablePolicy, Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
@@ -33,12 +34,8 @@ from frdiff.setting import Setting
 
 __all__ = ["METHODS", "OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "Progress", "tune"]
 
-OVERHEAD = 0.05
-PARETO = (1.5, 2.0, 2.5, 3.0, 4.0)
-VARIABLES = ("keyframes", "steps", "targets", "reuse", "jumps", "weights")
 TAILS = (0, 1, 2, 3, 4, 6)
 BATCH = 8
-METHODS = ("search", "gates")
 SEARCHES = 5  # to find out which budget keeps a quality
 SEED_STRIDE = 1_000_003
 
