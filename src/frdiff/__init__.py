@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from frdiff.version import __version__
 
 if TYPE_CHECKING:
+    from frdiff.adapters import register_adapter
     from frdiff.models import load_model
     from frdiff.plan import Action, Plan, Step
     from frdiff.policy import (
@@ -39,6 +40,7 @@ _HOMES = {
     "apply": "run",
     "load_model": "models",
     "load_policy": "policy",
+    "register_adapter": "adapters",
     "set_scheduler": "sampling",
     "tune": "search",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "apply",
     "load_model",
     "load_policy",
+    "register_adapter",
     "set_scheduler",
     "tune",
 ]
