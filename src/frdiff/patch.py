@@ -63,7 +63,7 @@ class DenoiserPatch:
     ) -> None:
         self.denoiser = denoiser
         self.targets = find_targets(denoiser, policy.targets) if policy.targets else []
-        self.groups = grouped(self.targets, policy.groups)
+        self.groups = grouped(self.targets, policy.groups) if self.targets else []
         self.policy = policy
         self.stores = policy.reuses
         self.score_depth = policy.score_depth

@@ -4,8 +4,8 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,25 +16,21 @@ from torch import nn
 
 from frdiff.choices import METHODS, OVERHEAD, PARETO, VARIABLES
 from frdiff.denoisers import weights_hash
-from frdiff.policy import TablePolicy, Targets, config_hash
+from frdiff.policy import Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
 from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
-from frdiff.search.measure import MOST_DECIBELS, Measure, digest_of
-from frdiff.search.record import Recording, record
-from frdiff.search.solvers import converged, run_length, solvers_of
-from frdiff.search.space import Space, table_of
-from frdiff.search.steer import steered_weights
+from frdiff.search.measure import MOST_DECIBELS, Measure
+from frdiff.search.outset import space_of, targets_of, truth_of
+from frdiff.search.solvers import solvers_of
 from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject
-from frdiff.search.tuner import RECORDED, Tuner, versions
+from frdiff.search.tuner import Tuner, versions
 from frdiff.search.within import Candidate
-from frdiff.setting import Setting
 
 __all__ = ["METHODS", "OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "Progress", "tune"]
 
-TAILS = (0, 1, 2, 3, 4, 6)
 BATCH = 8
 SEARCHES = 5  # to find out which budget keeps a quality
 SEED_STRIDE = 1_000_003
@@ -148,31 +144,41 @@ def tune(
     subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
     solvers = solvers_of(subject, allow_scheduler)
     halves = _halves(subject, prompts, samples, seed)
-    notes = Journal(
-        None if journal is None else Path(journal),
-        {
-            "model": [type(network).__name__ for network in subject.denoisers],
-            "weights": weights_hash(subject.denoisers),
-            "scheduler": [type(subject.scheduler).__name__, config_hash(subject.scheduler)],
-            "prompts": _digest([batch.prompts for half in halves for batch in half]),
-            "inputs": sorted(inputs),
-            "num_steps": num_steps,
-            "targets": targets,
-            "overhead": overhead,
-            "guidance": guidance,
-            "latents": latents,
-            "seed": seed,
-            "versions": versions(),
-        },
-    )
-    full, space = _space(subject, num_steps, solvers, halves[0][0], vary, targets, overhead, notes)
+    wanted = targets_of(subject, targets, vary, method)
+    identity = {
+        "model": [type(network).__name__ for network in subject.denoisers],
+        "weights": weights_hash(subject.denoisers),
+        "scheduler": [type(subject.scheduler).__name__, config_hash(subject.scheduler)],
+        "prompts": _digest([batch.prompts for half in halves for batch in half]),
+        "inputs": sorted(inputs),
+        "num_steps": num_steps,
+        "targets": targets,
+        "overhead": overhead,
+        "guidance": guidance,
+        "latents": latents,
+        "seed": seed,
+        "versions": versions(),
+    }
+    notes = Journal(None if journal is None else Path(journal), identity)
+    subject = subject.settled(num_steps, halves[0][0])
+    few = halves[0][0]
+    space = space_of(subject, num_steps, solvers, few, vary, wanted, method, overhead, notes)
+    full = space.full
     with engine_of(subject, workers) as engine:
-        truth = converged(subject, num_steps)
+        truth = truth_of(subject, num_steps, space, few, notes)
+        if min_psnr is not None and truth.agreement is not None and min_psnr > truth.agreement:
+            raise ValueError(
+                f"min_psnr={min_psnr:g} cannot be told: the best solutions known, with many "
+                f"steps, agree to {truth.agreement:.1f} dB; ask for less"
+            )
         calibration, held_out = (
-            Measure(engine, truth, half, notes, name, subject.peak)
+            Measure(engine, truth.setting, half, notes, name, subject.peak)
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
-        tuner = Tuner(subject, space, calibration, held_out, quantile, "keyframes" in vary, seed)
+        climbs = "keyframes" in vary
+        tuner = Tuner(
+            subject, space, calibration, held_out, quantile, climbs, seed, truth.agreement
+        )
         budgets = [full * share for share in shares]
         asked = budgets or [full / 2] * SEARCHES
         total = sum(evaluations or tuner.evaluations(budget) for budget in asked)
@@ -182,7 +188,7 @@ def tune(
             on_event(Progress(candidate.found_by, done, total, candidate))
 
         if method == "gates":
-            learn = partial(_keyframes_learnt, subject, full, halves[0], targets, notes, on_event)
+            learn = partial(_keyframes_learnt, subject, full, halves[0], wanted, notes, on_event)
             counts = [tuner.keyframes_within(budget) for budget in budgets]
             found = [
                 tuner.by_gates(budget, *learn(count))
@@ -194,50 +200,6 @@ def tune(
             found = [tuner.within(budget, evaluations, on_found) for budget in budgets]
     policies = [tuned.policy for tuned in found]
     return policies if pareto else policies[0]
-
-
-def _space(
-    subject: Subject,
-    num_steps: int,
-    solvers: Sequence[str | None],
-    batch: Batch,
-    vary: Sequence[str],
-    targets: Targets,
-    overhead: float,
-    notes: Journal,
-) -> tuple[int, Space]:
-    """The steps of the full run, and what there is to choose from."""
-    few = Batch(batch.seed, batch.prompts[:RECORDED])
-
-    def recorder(solver: str | None, steps: int) -> Recording:
-        return record(subject, Setting(steps, None, solver), few, targets, overhead)
-
-    def steerer(setting: Setting, recording: Recording) -> TablePolicy:
-        question = f"score weights {digest_of(setting)}"
-        if question not in notes:
-            notes[question] = steered_weights(subject, setting, recording, few)
-        return replace(table_of(setting), score_weights=notes[question])
-
-    full = recorder(None, num_steps)
-    hand_written = isinstance(subject, LoopSubject)
-    if hand_written and full.steps != num_steps:
-        raise ValueError(f"the loop takes {full.steps} steps, but num_steps is {num_steps}")
-    space = Space(
-        num_steps=num_steps,
-        full=full.steps,
-        varies_steps="steps" in vary and not hand_written,
-        prices=full.prices,
-        solvers=solvers,
-        length=cache(partial(run_length, subject)),
-        recorder=recorder,
-        steerer=steerer,
-        targets=targets,
-        fits=(True, False) if "weights" in vary else (False,),
-        tails=TAILS if "targets" in vary else TAILS[:1],
-        kinds=[jumps for jumps, name in ((False, "reuse"), (True, "jumps")) if name in vary],
-        recordings={(None, num_steps): full},
-    )
-    return full.steps, space
 
 
 def _keyframes_learnt(

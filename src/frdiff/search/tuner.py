@@ -20,6 +20,8 @@ from frdiff.search.within import (
     fewer_steps,
     search_within,
 )
+from frdiff.setting import Setting
+from frdiff.version import __version__
 
 __all__ = ["RECORDED", "Tuned", "Tuner", "versions"]
 
@@ -28,7 +30,7 @@ STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
 WORTH = 12  # full runs, spent on policies of one budget
-LIBRARIES = ("frdiff", "diffusers", "torch")
+LIBRARIES = ("diffusers", "torch")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Tuner:
         quantile: of decibels, see `frdiff.search.measure.middle`.
         climbs: whether single keyframes are moved.
         seed: of proposals.
+        agreement: see `frdiff.search.solvers.Truth`.
     """
 
     subject: Subject
@@ -67,6 +70,7 @@ class Tuner:
     quantile: float
     climbs: bool
     seed: int
+    agreement: float | None = None
 
     def evaluations(self, budget: float) -> int:
         """How many policies are worth measuring, within a budget in full steps."""
@@ -149,6 +153,8 @@ class Tuner:
             "held_out_db": qualities[chosen],
             "search_runs": spent + self._spent(),
         }
+        if self.agreement is not None:
+            figures["converged_db"] = self.agreement
         if has_rival:
             figures["fewer_steps_cost"] = candidates[0].cost
             figures["fewer_steps_held_out_db"] = qualities[0]
@@ -208,13 +214,7 @@ class Tuner:
 
     def _origin(self, candidate: Candidate, figures: dict[str, float]) -> Origin:
         setting = candidate.setting
-        scheduler = copy.deepcopy(scheduler_of(self.subject, setting.scheduler))
-        levels: list[float] = []
-        try:
-            scheduler.set_timesteps(setting.steps)
-            levels = noise_coordinates(scheduler)
-        except (TypeError, ValueError):
-            pass  # it wants to know the size of the picture, or tells no noise levels
+        scheduler = scheduler_of(self.subject, setting.scheduler)
         denoiser = self.subject.denoisers[0]
         subject = self.subject
         return Origin(
@@ -226,12 +226,25 @@ class Tuner:
             found_by=candidate.found_by,
             solver=setting.scheduler,
             guidance=subject.guidance if isinstance(subject, PipelineSubject) else None,
-            noise_levels=[round(level, 6) for level in levels],
+            noise_levels=[round(level, 6) for level in self._levels(setting)],
             versions=versions(),
             figures=figures,
         )
 
+    def _levels(self, setting: Setting) -> list[float]:
+        """The logarithm of the noise level of every step; none if none are told."""
+        run = setting.scheduler, setting.steps
+        if run in self.space.recordings:
+            return list(self.space.recordings[run].levels)
+        scheduler = copy.deepcopy(scheduler_of(self.subject, setting.scheduler))
+        try:
+            scheduler.set_timesteps(setting.steps)
+            levels = noise_coordinates(scheduler)
+        except (TypeError, ValueError):
+            return []  # it wants to know the size of the picture, or tells no noise levels
+        return levels[-table_of(setting).num_steps :]
+
 
 def versions() -> dict[str, str]:
     """Of frdiff and what it rests on."""
-    return {name: version(name) for name in LIBRARIES}
+    return {"frdiff": __version__, **{name: version(name) for name in LIBRARIES}}
