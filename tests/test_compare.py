@@ -175,6 +175,17 @@ def test_grid_takes_grey_pictures_and_prompts_of_several_lines():
         picture(np.zeros((4, 4, 2)))
 
 
+def test_videos_are_measured_whole_and_shown_by_their_middle_frame():
+    video = np.zeros((1, 3, 16, 16, 3), np.float32)
+    other = video.copy()
+    other[:, 1] = 0.3
+    # The mean square of a third of the values being 0.09 is 0.03.
+    assert psnr(video, other) == pytest.approx([10 * np.log10(1 / 0.03)], abs=1e-4)
+    assert ssim(video, video) == pytest.approx([1.0])
+    sheet = draw_grid([("", other)], ["a"])
+    assert sheet.getpixel((sheet.width - 5, sheet.height - 5)) == (76, 76, 76)
+
+
 def test_grid_keeps_the_shape_of_pictures():
     tall = np.zeros((1, 64, 16, 3), np.float32)
     sheet = draw_grid([("", tall)], ["a"])

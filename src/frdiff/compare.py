@@ -47,7 +47,7 @@ class Outcome:
     """What a contender drew and what it cost.
 
     Attributes:
-        images: (N, H, W, C) float32 in [0, 1].
+        images: (N, H, W, C), or (N, frames, H, W, C), float32 in [0, 1].
         rounds: wall-clock seconds of each whole pipeline call, text and decoder included.
         speedup: the first contender's median seconds / these median seconds.
         macs_ratio: MACs of the denoiser / those of the first contender; None if not counted.
@@ -185,13 +185,13 @@ def _draw(
 
 
 def psnr(reference: np.ndarray, images: np.ndarray) -> list[float]:
-    """Peak signal-to-noise ratio of each picture in dB, for values in [0, 1]; inf if equal."""
+    """Peak signal-to-noise ratio of each picture or video in dB, values in [0, 1]; inf if equal."""
     pairs = zip(_tensors(reference), _tensors(images), strict=True)
     return [peak_signal_noise_ratio(image, truth, data_range=1.0).item() for truth, image in pairs]
 
 
 def ssim(reference: np.ndarray, images: np.ndarray) -> list[float]:
-    """Structural similarity of each picture, at most 1, for values in [0, 1]."""
+    """Structural similarity of each picture, at most 1, values in [0, 1]; of a video the mean."""
     pairs = zip(_tensors(reference), _tensors(images), strict=True)
     return [
         structural_similarity_index_measure(image, truth, data_range=1.0).item()
@@ -200,7 +200,9 @@ def ssim(reference: np.ndarray, images: np.ndarray) -> list[float]:
 
 
 def _tensors(images: np.ndarray) -> list[torch.Tensor]:
-    return [torch.from_numpy(image).permute(2, 0, 1)[None] for image in images]
+    """Pictures as (1, C, H, W), videos as (frames, C, H, W)."""
+    frames = (torch.from_numpy(image).reshape(-1, *image.shape[-3:]) for image in images)
+    return [image.permute(0, 3, 1, 2) for image in frames]
 
 
 def picture(image: np.ndarray) -> Image.Image:
@@ -221,12 +223,13 @@ def draw_grid(
     """A labelled sheet: one row per (caption, pictures), one column per name.
 
     Args:
-        rows: captions, which may have several lines, and pictures (N, H, W, C) in [0, 1].
+        rows: captions, which may have several lines, and pictures (N, H, W, C) in [0, 1], or
+            videos (N, frames, H, W, C), which show their middle frame.
         columns: N names.
         cell: least side of the square that a picture gets, in pixels; larger pictures keep their
             size, and all keep their shape.
     """
-    cell = max(cell, *rows[0][1].shape[1:3])
+    cell = max(cell, *rows[0][1].shape[-3:-1])
     font = ImageFont.load_default(15)
     small = ImageFont.load_default(13)
     margin = 12 + max(int(font.getlength(line)) for name, _ in rows for line in name.split("\n"))
@@ -239,7 +242,7 @@ def draw_grid(
     for y, (name, images) in enumerate(rows):
         pen.multiline_text((6, 26 + y * cell + cell / 2), name, "black", font=font, anchor="lm")
         for x, image in enumerate(images):
-            tile = picture(image)
+            tile = picture(image[len(image) // 2] if image.ndim == 4 else image)
             tile = ImageOps.pad(tile, (cell, cell), Image.Resampling.LANCZOS, color="white")
             sheet.paste(tile, (margin + x * cell, 26 + y * cell))
     return sheet

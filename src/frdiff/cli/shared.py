@@ -152,12 +152,13 @@ def check_drawing(
         ValueError: an empty prompt where pictures are drawn from prompts, or guidance where none
             is taken.
     """
-    accepted = inspect.signature(pipe).parameters
-    if {"prompt", "class_labels"} & accepted.keys():
+    from frdiff.sampling import needs_prompts
+
+    if needs_prompts(pipe, {}):
         for number, prompt in enumerate(prompts, 1):
             if not prompt.strip():
                 raise ValueError(f"prompt {number} of {len(prompts)} is empty; say what to draw")
-    if guidance is not None and "guidance_scale" not in accepted:
+    if guidance is not None and "guidance_scale" not in inspect.signature(pipe).parameters:
         raise ValueError(f"{type(pipe).__name__} takes no guidance; leave --guidance out")
 
 
