@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 # The guidance scale at which the full run of a shipped model looks best.
-GUIDANCE = {"emoji": 2.0, "emoji-dit": 1.5, "digits": None}
+GUIDANCE = {"emoji": 2.0, "emoji-dit": 1.5, "emoji-flow": 4.0, "digits": None}
 
 HERE = Path(__file__).parent
 
@@ -58,8 +58,9 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32) -> Any:
 
     Args:
         name: see `shipped_models`. "emoji" is a text-to-image `StableDiffusionPipeline`, 64x64;
-            "emoji-dit" a class-conditional `DiTPipeline` on the same latents; "digits" an
-            unconditional `DDIMPipeline` in pixel space, 16x16.
+            "emoji-dit" a class-conditional `DiTPipeline` on the same latents; "emoji-flow" a
+            text-to-image `StableDiffusion3Pipeline` on them, which samples by flow matching;
+            "digits" an unconditional `DDIMPipeline` in pixel space, 16x16.
         dtype: type of the weights in memory; the files hold float16.
 
     Raises:
