@@ -23,7 +23,7 @@ from frdiff.cli.shared import (
 
 
 def bench(
-    model: Annotated[str, typer.Argument(help="A shipped model: emoji, emoji-dit, emoji-flow or digits.")],
+    model: Annotated[str, typer.Argument(help="emoji, emoji-dit, emoji-flow or digits.")],
     results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
