@@ -1,5 +1,6 @@
 """Diffusion pipelines 2-3x faster without retraining, by reusing features between steps."""
 
+from frdiff.adapters import register_adapter
 from frdiff.models import load_model
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy import (
@@ -30,6 +31,7 @@ __all__ = [
     "apply",
     "load_model",
     "load_policy",
+    "register_adapter",
     "set_scheduler",
     "tune",
 ]

@@ -23,19 +23,31 @@ MAX_CONTEXTS = 16
 
 
 class Slot:
-    """The features of one target in one context.
+    """The features of one target in one context, one per stream.
 
     Attributes:
         fresh: stored in the current step, not yet part of the history.
         history: features of the steps at `nodes`, newest first; always as many as the bank is
             deep once filled (the oldest repeated), so that a compiled graph sees one structure.
+        form: of what the target returned, see `frdiff.trees`.
+        idle: by number, the form, shapes and types of what the target's idle modules returned.
     """
 
-    __slots__ = ("fresh", "history")
+    __slots__ = ("form", "fresh", "history", "idle")
 
     def __init__(self) -> None:
-        self.fresh: Tensor | None = None
-        self.history: tuple[Tensor, ...] = ()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything stored."""
+        self.fresh: tuple[Tensor, ...] | None = None
+        self.history: tuple[tuple[Tensor, ...], ...] = ()
+        self.form: Any = ...
+        self.idle: dict[int, Any] = {}
+
+    def fits(self, fresh: tuple[Tensor, ...]) -> bool:
+        """Whether features have the shapes of those in the history."""
+        return not self.history or _shapes(self.history[0]) == _shapes(fresh)
 
 
 class Shelf:
@@ -57,23 +69,36 @@ class Shelf:
     def clear(self) -> None:
         """Forget everything stored."""
         for slot in self.slots:
-            slot.fresh, slot.history = None, ()
+            slot.clear()
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
 
-    def value(self, place: int) -> Tensor | None:
-        """What slot `place` is forecast to hold at this step; None if it was never filled."""
-        history = self.slots[place].history
-        if not history or self.weights is None:
-            return None
-        return combine(history, self.weights)
+    def value(self, place: int) -> tuple[Tensor, ...] | None:
+        """What slot `place` is forecast to hold at this step; None if it was never filled.
 
-    def blended(self, place: int) -> Tensor | None:
+        The tensors are nobody else's: whoever gets them may change them in place.
+        """
+        history = self.slots[place].history
+        if self.weights is None or not history:
+            return None
+        if len(history) == 1:
+            return tuple(feature.clone() for feature in history[0])
+        return self._combined(history, self.weights)
+
+    def holds(self, place: int) -> bool:
+        """Whether slot `place` has a value."""
+        return self.weights is not None and bool(self.slots[place].history)
+
+    def blended(self, place: int) -> tuple[Tensor, ...] | None:
         """What slot `place` stored in this step, weighed with its history; None if nothing was."""
         slot = self.slots[place]
         if slot.fresh is None or self.weights is None:
             return slot.fresh
-        return combine((slot.fresh, *slot.history), self.weights)
+        return self._combined((slot.fresh, *slot.history), self.weights)
+
+    @staticmethod
+    def _combined(history: tuple[tuple[Tensor, ...], ...], weights: Tensor) -> tuple[Tensor, ...]:
+        return tuple(combine(streams, weights) for streams in zip(*history, strict=True))
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the history, dropping what is older than `depth`."""
@@ -81,7 +106,7 @@ class Shelf:
         if all(new is None for new in fresh):
             return
         if any(
-            new is not None and slot.history and slot.history[0].shape != new.shape
+            new is not None and not slot.fits(new)
             for slot, new in zip(self.slots, fresh, strict=True)
         ):
             self.nodes = []
@@ -97,7 +122,7 @@ class Shelf:
             # Padding has weight 0. A second tensor on the same memory, since a compiled graph
             # made for one tensor given twice would not serve two different ones later.
             missing = self.depth - len(kept)
-            slot.history = kept + tuple(kept[-1].detach() for _ in range(missing) if kept)
+            slot.history = kept + tuple(_twins(kept[-1]) for _ in range(missing) if kept)
             slot.fresh = None
 
     def make_room(self) -> None:
@@ -108,16 +133,16 @@ class Shelf:
 
     def aim(self, weights: Sequence[float]) -> None:
         """Set the weights of what is kept, newest first; those left out are 0."""
-        feature = next((slot.history[0] for slot in self.slots if slot.history), None)
+        feature = next((slot.history[0][0] for slot in self.slots if slot.history), None)
         if feature is not None:
             self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], feature)
 
     def tensors(self) -> Iterator[Tensor]:
         """Everything held."""
         for slot in self.slots:
-            if slot.fresh is not None:
-                yield slot.fresh
-            yield from slot.history
+            yield from slot.fresh or ()
+            for features in slot.history:
+                yield from features
 
 
 class Context:
@@ -127,7 +152,6 @@ class Context:
         shelves: one per group of targets.
         scores: a shelf for the raw scores of the last keyframes; nothing if the policy never
             needs them.
-        container: the type in which the denoiser returned the score.
         sample: the input of the last keyframe: features fit only a call with its shape.
         ready: whether the last keyframe of the run was stored here.
         example: arguments of the last call, from which its cost is counted.
@@ -145,7 +169,6 @@ class Context:
         """Forget everything stored."""
         for shelf in (*self.shelves, self.scores):
             shelf.clear()
-        self.container: Any = None
         self.sample: Tensor | None = None
         self.ready = False
         self.example: tuple[tuple, dict[str, Any]] = (), {}
@@ -165,6 +188,15 @@ class Context:
     def holds(self) -> bool:
         """Whether anything is stored here."""
         return self.stored or any(shelf.nodes for shelf in (*self.shelves, self.scores))
+
+
+def _shapes(features: tuple[Tensor, ...]) -> list[torch.Size]:
+    return [feature.shape for feature in features]
+
+
+def _twins(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Other tensors on the same memory."""
+    return tuple(feature.detach() for feature in features)
 
 
 def scalars(values: list[float], like: Tensor) -> Tensor:

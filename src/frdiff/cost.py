@@ -1,30 +1,34 @@
 """Costs: MACs and stored bytes of a denoiser call, in full and on a reuse step.
 
-What is counted is the code that runs: a copy of the denoiser without weights makes both passes on
-fake tensors, which computes nothing, needs no memory and leaves the denoiser itself alone. A MAC is
-one multiply-accumulate; embeddings, norms and element-wise work count as none.
+What is counted is the code that runs: a copy of the denoiser without weights makes a full pass on
+fake tensors, which computes nothing, needs no memory and leaves the denoiser itself alone. Where
+its code needs the contents of its inputs, the denoiser itself makes the pass. What a reuse step
+costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings, norms and
+element-wise work count as none.
 """
 
 import copy
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from frdiff.adapters import Features, Target, find_targets, watched
 from frdiff.denoisers import find_denoisers
-from frdiff.patch import DenoiserPatch
-from frdiff.plan import Action, Step
+from frdiff.patch import unpatched
 from frdiff.policy import Policy
 from frdiff.sampling import sample
 
 __all__ = ["CPU_ATTENTION", "CallCost", "Example", "TargetCost", "call_cost", "first_call_cost"]
+
+SMALL = 4096  # elements of a floating input whose contents are remembered
 
 # What our patch and the offloading of accelerate and diffusers leave on modules.
 _HOOKS = ("forward", "_old_forward", "_hf_hook", "_diffusers_hook", "_frdiff_patch")
@@ -41,19 +45,52 @@ CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _at
 
 
 class Example:
-    """The arguments of a denoiser call as fake tensors: shapes and types without contents."""
+    """The arguments of a denoiser call, without the memory that they took.
+
+    Fake tensors, shapes and types without contents, stand in for all but numbers of which the
+    denoiser's code may want to know the contents: masks, positions, timesteps.
+
+    Args:
+        args, kwargs: of the call; they are not kept.
+    """
 
     def __init__(self, args: tuple, kwargs: dict[str, Any]) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self.args, self.kwargs = tree_map_only(
-            torch.Tensor, self.mode.from_tensor, (args, dict(kwargs))
+        self._call = tree_map_only(Tensor, self._remembered, (args, dict(kwargs)))
+
+    def _remembered(self, tensor: Tensor) -> "_Remembered":
+        wanted = not tensor.is_floating_point() or tensor.numel() <= SMALL
+        known = wanted and not tensor.is_meta
+        return _Remembered(
+            self.mode.from_tensor(tensor), tensor.detach().to("cpu", copy=True) if known else None
         )
 
     @property
     def device(self) -> torch.device:
         """Where the call ran."""
-        first: torch.Tensor = self.args[0] if self.args else next(iter(self.kwargs.values()))
-        return first.device
+        for held in tree_leaves(self._call):
+            if isinstance(held, _Remembered):
+                return held.fake.device
+        return torch.device("cpu")
+
+    def fake(self) -> tuple[tuple, dict[str, Any]]:
+        """Arguments and named arguments, as fake tensors."""
+        return tree_map_only(_Remembered, lambda held: held.fake, self._call)
+
+    def real(self) -> tuple[tuple, dict[str, Any]]:
+        """Arguments and named arguments with the contents remembered, zeros where none are."""
+        return tree_map_only(_Remembered, _Remembered.real, self._call)
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    fake: Tensor
+    contents: Tensor | None
+
+    def real(self) -> Tensor:
+        if self.contents is not None:
+            return self.contents.to(self.fake.device)
+        return torch.zeros(self.fake.shape, dtype=self.fake.dtype, device=self.fake.device)
 
 
 @dataclass(frozen=True)
@@ -111,47 +148,69 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
     """The cost of a call with the shapes of `example`, in full and on a reuse step.
 
     Args:
-        denoiser: patched or not; it is neither run nor changed.
+        denoiser: patched or not. It is not changed, and run only if its code needs the contents of
+            its inputs.
         policy: its targets are counted.
+
+    Raises:
+        Exception: whatever the denoiser raises on such inputs.
     """
-    with example.mode, torch.no_grad():
-        skeleton = _skeleton(denoiser, example.device)
-        patch = DenoiserPatch(skeleton, policy, _NoLoop(), lambda: None)
-        patch.stores = True
-        full = _count(patch, example)
-        patch.end_step()
-        patch.bank.commit(0.0, keyframe=True)
-        # In module order again, whatever their groups.
-        slots = [iter(shelf.slots) for shelf in patch.bank.contexts[0].shelves]
-        features = [next(slots[group]).history[:1] for group in patch.groups]
-        patch.prepare(Step(Action.REUSE), 1.0)
-        reuse = _count(patch, example)
-    root = type(skeleton).__name__
+    try:
+        with example.mode, torch.no_grad():
+            skeleton = _skeleton(denoiser, example.device)
+            return _counted(skeleton, policy, example.fake())
+    except Exception:  # whatever a model's own code raises on tensors without contents
+        if example.device.type == "meta":
+            raise
+    with torch.no_grad(), unpatched(denoiser):
+        return _counted(denoiser, policy, example.real())
+
+
+def _counted(denoiser: nn.Module, policy: Policy, call: tuple[tuple, dict[str, Any]]) -> CallCost:
+    """The cost of a call, from one full pass of it."""
+    targets = find_targets(denoiser, policy.targets) if policy.targets else []
+    stored: Counter[str] = Counter()
+
+    def measure(target: Target, features: Features) -> None:
+        stored[target.name] += sum(x.numel() * x.element_size() for x in features)
+
+    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    args, kwargs = tree_map(lambda leaf: leaf, call)  # lists that the denoiser empties are copied
+    # Compiled blocks within the denoiser would refuse a counter.
+    with torch.compiler.set_stance("force_eager"), watched(targets, measure), counter:
+        denoiser(*args, **kwargs)
+    counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    root = type(denoiser).__name__
+    names = {module: f"{root}.{name}" for name, module in denoiser.named_modules()}
+
+    def macs(module: nn.Module) -> int:
+        return counts.get(names[module], 0)
+
     rows = tuple(
         TargetCost(
             target.name,
-            full.get(f"{root}.{target.name}", 0),
-            reuse.get(f"{root}.{target.name}", 0),
-            sum(tensor.numel() * tensor.element_size() for tensor in feature),
+            macs(target.module) + sum(map(macs, target.idle)),
+            sum(map(macs, target.kept)),
+            stored[target.name],
         )
-        for target, feature in zip(patch.targets, features, strict=True)
+        for target in targets
     )
-    return CallCost(full.get("Global", 0), reuse.get("Global", 0), rows)
-
-
-class _NoLoop:
-    scheduler = None
+    full = counts.get("Global", 0)
+    return CallCost(full, full - sum(row.macs - row.reuse_macs for row in rows), rows)
 
 
 def _skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
     """A copy of a module with fake weights on `device` and without anybody's hooks."""
     known: dict[int, Any] = {}
-    for weight in (*denoiser.parameters(), *denoiser.buffers()):
-        fake = torch.empty(weight.shape, dtype=weight.dtype, device=device)
-        known[id(weight)] = (
-            nn.Parameter(fake, requires_grad=False) if isinstance(weight, nn.Parameter) else fake
-        )
     for module in denoiser.modules():
+        # Some models hold tensors that are no buffers, such as tables of positions.
+        for weight in _tensors_of(module):
+            fake = torch.empty(weight.shape, dtype=weight.dtype, device=device)
+            known[id(weight)] = (
+                nn.Parameter(fake, requires_grad=False)
+                if isinstance(weight, nn.Parameter)
+                else fake
+            )
         for name in _HOOKS:
             hook = module.__dict__.get(name)
             known[id(hook)] = hook  # shared, not copied: offloading hooks hold real weights
@@ -164,13 +223,9 @@ def _skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
     return skeleton
 
 
-def _count(patch: DenoiserPatch, example: Example) -> dict[str, int]:
-    """MACs by module name, `"Global"` for all."""
-    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-    # Compiled blocks within the denoiser would refuse a counter.
-    with torch.compiler.set_stance("force_eager"), counter:
-        patch.denoiser(*example.args, **example.kwargs)
-    return {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+def _tensors_of(module: nn.Module) -> list[Tensor]:
+    own = {name: value for name, value in vars(module).items() if name != "_modules"}
+    return [leaf for leaf in tree_leaves(own) if isinstance(leaf, Tensor)]
 
 
 class _Captured(Exception):

@@ -6,7 +6,8 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
 from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
-from frdiff.calls import first_input, pack, tensor_of
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
+from frdiff.trees import copied, filled, form_of, tensors_in
 
-__all__ = ["DenoiserPatch", "Source"]
+__all__ = ["DenoiserPatch", "Source", "unpatched"]
 
 _MARK = "_frdiff_patch"
 
@@ -200,13 +201,9 @@ class DenoiserPatch:
                         f"target {target.name} ran twice in one pass of the denoiser, so its "
                         "feature is ambiguous; leave it out of the policy's targets"
                     )
-                feature = target.extract(first_input(args, kwargs), result)
-                if not isinstance(feature, Tensor):
-                    raise TypeError(
-                        f"target {target.name} returns {type(feature).__name__}, only a single "
-                        "tensor can be stored; choose modules inside it"
-                    )
-                slot.fresh = feature
+                # A target that returned no tensor has nothing to store, and is run every time.
+                slot.fresh = target.extract((args, kwargs), result) or None
+                slot.form = form_of(result)
             return result
 
         self._replace(target.source, store)
@@ -215,23 +212,49 @@ class DenoiserPatch:
         @functools.wraps(compute_module)
         def replay(*args: Any, **kwargs: Any) -> Any:
             if self.reusing and self.skipped[index]:
-                feature = self.current.shelves[group].value(place)
-                if feature is not None:
-                    return target.rejoin(first_input(args, kwargs), feature)
+                shelf = self.current.shelves[group]
+                features = shelf.value(place)
+                if features is not None:
+                    return target.rejoin((args, kwargs), features, shelf.slots[place].form)
             result = compute_module(*args, **kwargs)
             if self.threshold is not None and group == 0 and self.reusing:
                 self._decide(self.current.shelves[group].slots[place])
             return result
 
         self._replace(target.module, replay)
+        for number in range(len(target.idle)):
+            self._wrap_idle(index, target, number)
+
+    def _wrap_idle(self, index: int, target: Target, number: int) -> None:
+        """Let a module that only a target reads return zeros where that target is skipped."""
+        part = target.idle[number]
+        compute = part.forward
+        group = self.groups[index]
+        place = self.groups[:index].count(group)
+
+        @functools.wraps(compute)
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            shelf = self.current.shelves[group]
+            known = shelf.slots[place].idle.get(number)
+            if self.reusing and self.skipped[index] and known is not None and shelf.holds(place):
+                form, kinds = known
+                like = tensors_in((args, kwargs))[0]
+                return filled(form, [like.new_zeros(shape, dtype=dtype) for shape, dtype in kinds])
+            result = compute(*args, **kwargs)
+            if self.stores and self.attached:
+                kinds = [(tensor.shape, tensor.dtype) for tensor in tensors_in(result)]
+                shelf.slots[place].idle[number] = form_of(result), kinds
+            return result
+
+        self._replace(part, stand_in)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _decide(self, probe: Slot) -> None:
         """Make the step a keyframe if the probe has changed too much; once per step."""
         if self.threshold is None or probe.fresh is None:
             return
-        old = probe.history[0].float()
-        change = (probe.fresh.float() - old).abs().mean() / old.abs().mean().clamp(min=1e-12)
+        pairs = list(zip(probe.fresh, probe.history[0], strict=True))
+        change = torch.stack([_change(new.float(), old.float()) for new, old in pairs]).mean()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # All ranks must go the same way, or those that compute wait for the others for ever.
             torch.distributed.all_reduce(change)
@@ -263,13 +286,14 @@ class DenoiserPatch:
                     "pipeline that runs, or give apply(denoiser, policy) the right scheduler="
                 )
             self.context = context.next
-            context.example = (args, kwargs)
+            context.example = copied((args, kwargs))  # some denoisers empty the lists they get
             sample = self.sample(args, kwargs)
             # Read only where it matters: what a keyframe reads would split its compiled graph.
             fits = self.action != Action.KEYFRAME and context.fits(sample)
             earlier = context.scores.value(0) if fits and self.score_depth else None
+            form = context.scores.slots[0].form if self.score_depth else None
             if self.action == Action.JUMP and earlier is not None:
-                return pack(context.container, earlier.clone())
+                return filled(form, earlier)
             blends = self.blends and context.fits(sample)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
@@ -277,15 +301,36 @@ class DenoiserPatch:
             if self.reusing:
                 if earlier is None:
                     return result
-                score = torch.lerp(earlier, tensor_of(result), self.mixing_weight)
-                return pack(type(result), score)
+                pairs = zip(earlier, tensors_in(result), strict=True)
+                return filled(form, [torch.lerp(*pair, self.mixing_weight) for pair in pairs])
             context.stored = True
             context.sample = sample
             if self.score_depth:
-                context.scores.slots[0].fresh = tensor_of(result).clone()
-                context.container = type(result)
+                slot = context.scores.slots[0]
+                slot.fresh = tuple(score.clone() for score in tensors_in(result))
+                slot.form = form_of(result)
             blended = context.scores.blended(0) if blends else None
-            return result if blended is None else pack(type(result), blended)
+            return result if blended is None else filled(form_of(result), blended)
 
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)
+
+
+@contextmanager
+def unpatched(denoiser: nn.Module) -> Iterator[None]:
+    """While it lasts, the denoiser computes in full and stores nothing, patched or not."""
+    patch = getattr(denoiser.forward, _MARK, None)
+    if patch is None:
+        yield
+        return
+    before = patch.attached, patch.reusing
+    patch.attached = patch.reusing = False
+    try:
+        yield
+    finally:
+        patch.attached, patch.reusing = before
+
+
+def _change(new: Tensor, old: Tensor) -> Tensor:
+    """Relative, on average."""
+    return (new - old).abs().mean() / old.abs().mean().clamp(min=1e-12)

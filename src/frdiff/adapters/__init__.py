@@ -1,8 +1,18 @@
-"""Where to reuse: one short file per model family, each answering only which modules."""
+"""Where to reuse: targets found by a denoiser's structure, and adapters where that misleads."""
 
-from frdiff.adapters import dit, unet
-from frdiff.adapters.registry import find_targets, grouped, known_models
-from frdiff.adapters.target import Target
+from frdiff.adapters.registry import find_targets, grouped, register_adapter
+from frdiff.adapters.target import Features, Target, attention, branch, output, whole
 from frdiff.adapters.watch import watched
 
-__all__ = ["Target", "dit", "find_targets", "grouped", "known_models", "unet", "watched"]
+__all__ = [
+    "Features",
+    "Target",
+    "attention",
+    "branch",
+    "find_targets",
+    "grouped",
+    "output",
+    "register_adapter",
+    "watched",
+    "whole",
+]

@@ -1,24 +1,34 @@
-"""The registry of model families, and the search for the targets a policy names."""
+"""The search for the targets that a policy names, and adapters for where structure misleads."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
 
-from frdiff.adapters.target import Target, whole_residual
+from frdiff.adapters.sets import targets_in, whole_target
+from frdiff.adapters.structure import Kind, Unit, kind_of
+from frdiff.adapters.target import Target, output
 from frdiff.policy import Targets
 from frdiff.policy.base import FIRST
 
-__all__ = ["find_targets", "grouped", "known_models", "register"]
+__all__ = ["find_targets", "grouped", "register_adapter"]
 
 Adapter = Callable[[nn.Module, str], list[Target]]
 _ADAPTERS: dict[str, Adapter] = {}
 
 
-def register(*class_names: str) -> Callable[[Adapter], Adapter]:
+def register_adapter(*class_names: str) -> Callable[[Adapter], Adapter]:
     """A decorator that makes a function the adapter of denoiser classes, named by string.
 
-    The function takes a denoiser and one of `policy.TARGET_SETS` and returns targets.
+    Targets are found by structure (see `frdiff.adapters.sets`); an adapter is for a denoiser whose
+    structure misleads. It takes the denoiser and one of `"paper"`, `"residual"` and `"all"`, and
+    returns targets in module order, made with `frdiff.adapters.whole`, `output` and their kin:
+
+        @frdiff.register_adapter("MyTransformer")
+        def my_targets(transformer, targets):
+            return [whole(f"layers.{i}", layer) for i, layer in enumerate(transformer.layers)]
+
+    It serves subclasses too, until another adapter is registered for them.
     """
 
     def add(adapter: Adapter) -> Adapter:
@@ -26,11 +36,6 @@ def register(*class_names: str) -> Callable[[Adapter], Adapter]:
         return adapter
 
     return add
-
-
-def known_models() -> list[str]:
-    """Names of the denoiser classes that have an adapter."""
-    return sorted(_ADAPTERS)
 
 
 def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
@@ -42,24 +47,21 @@ def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
             one another the outermost counts: the inner ones are not run on a reuse step.
 
     Raises:
-        ValueError: no adapter for this class, or a wildcard that matches no module.
+        ValueError: nothing in it that a set means, or a wildcard that matches no module whose
+            output could be stored.
     """
     if isinstance(targets, str):
         names = [cls.__name__ for cls in type(denoiser).__mro__]
-        adapter = next((_ADAPTERS[name] for name in names if name in _ADAPTERS), None)
-        if adapter is None:
-            raise ValueError(
-                f"no adapter for {names[0]}; known: {', '.join(known_models())}. Add "
-                "src/frdiff/adapters/<family>.py with @register(...), or pass wildcards over its "
-                "module names, such as targets=['*.attn1', '*.ff']"
-            )
+        adapter = next((_ADAPTERS[name] for name in names if name in _ADAPTERS), targets_in)
         found = adapter(denoiser, targets)
     else:
         found = _match(denoiser, list(targets))
     if not found:
         raise ValueError(
-            f"{type(denoiser).__name__} has no targets {targets!r}, so nothing would be reused; "
-            "pass wildcards over its module names (denoiser.named_modules() lists them)"
+            f"{type(denoiser).__name__} has no targets {targets!r}: none of its modules is a "
+            "residual block or has attention among its parts, so nothing would be reused; pass "
+            "wildcards over its module names (denoiser.named_modules() lists them), or make an "
+            "adapter with frdiff.register_adapter"
         )
     return found
 
@@ -91,22 +93,39 @@ def grouped(targets: Sequence[Target], groups: Sequence[Sequence[str]]) -> list[
 
 
 def _match(denoiser: nn.Module, patterns: list[str]) -> list[Target]:
-    # Lists of modules are never called themselves, so nothing of theirs could be reused.
-    callable_modules = [
-        (name, module)
-        for name, module in denoiser.named_modules()
-        if name and not isinstance(module, nn.ModuleList | nn.ModuleDict)
-    ]
-    names = [name for name, _ in callable_modules]
+    modules = {name: module for name, module in denoiser.named_modules() if name}
+    # Lists of modules are never called themselves, so nothing of theirs could be stored.
+    callable_modules = {name: module for name, module in modules.items() if _is_called(module)}
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if any(fnmatchcase(name, pattern) for name in callable_modules):
+            continue
+        lists = [name for name in modules if fnmatchcase(name, pattern)]
+        if lists:
+            inside = [name for name in callable_modules if name.startswith(f"{lists[0]}.")]
             raise ValueError(
-                f"targets {pattern!r} matches no module of {type(denoiser).__name__}; its modules "
-                f"have names such as {', '.join(names[:: max(len(names) // 5, 1)][:6])}"
+                f"targets {pattern!r} matches {lists[0]}, a list of modules, whose output cannot "
+                f"be stored; choose modules inside it, such as {_some(inside)}"
             )
+        raise ValueError(
+            f"targets {pattern!r} matches no module of {type(denoiser).__name__}; its modules "
+            f"have names such as {_some(list(callable_modules))}"
+        )
     found: list[Target] = []
-    for name, module in callable_modules:
-        inside = any(name.startswith(target.name + ".") for target in found)
-        if not inside and any(fnmatchcase(name, pattern) for pattern in patterns):
-            found.append(whole_residual(name, module))
+    for name, module in callable_modules.items():
+        inside_another = any(name.startswith(target.name + ".") for target in found)
+        if not inside_another and any(fnmatchcase(name, pattern) for pattern in patterns):
+            kind = kind_of(module)
+            if kind is None or kind is Kind.SAMPLER:
+                found.append(output(name, module))
+            else:
+                found.append(whole_target(Unit(name, module, kind)))
     return found
+
+
+def _is_called(module: nn.Module) -> bool:
+    return type(module).forward is not nn.Module.forward
+
+
+def _some(names: list[str]) -> str:
+    """A few of them, from all over."""
+    return ", ".join(names[:: max(len(names) // 5, 1)][:6])

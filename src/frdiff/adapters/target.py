@@ -4,101 +4,115 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.attention_processor import Attention
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-__all__ = [
-    "Target",
-    "attention",
-    "branch",
-    "copied_output",
-    "output",
-    "residual",
-    "transformer",
-    "whole_residual",
-]
+from frdiff.adapters.streams import Inputs, streams_of
+from frdiff.calls import first_input
+from frdiff.trees import filled, form_of, tensors_in
+
+__all__ = ["Features", "Target", "attention", "branch", "output", "whole"]
+
+Features = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Target:
-    """One place where a feature is stored on keyframes and stands in on reuse steps.
+    """One place where features are stored on keyframes and stand in on reuse steps.
 
     Attributes:
         name: dotted module name within the denoiser.
         module: skipped on reuse steps.
-        source: the module whose forward gives the feature; `module` itself or one inside it.
-        extract: the feature, from the input and the output of `source`.
-        rejoin: what `module` returns on a reuse step, from its input and the feature.
+        source: the module whose forward gives the features; `module` itself or one inside it.
+        extract: the features, one per stream, from the inputs and the output of `source`.
+        rejoin: what `module` returns on a reuse step, from its inputs, the features, and the form
+            (see `frdiff.trees`) of what it returned on the keyframe.
+        kept: modules within `module` that run on reuse steps all the same.
+        idle: modules beside it whose outputs nothing but `module` reads, skipped too.
     """
 
     name: str
     module: nn.Module
     source: nn.Module
-    extract: Callable[[Any, Any], Tensor]
-    rejoin: Callable[[Tensor, Tensor], Any]
+    extract: Callable[[Inputs, Any], Features]
+    rejoin: Callable[[Inputs, Features, Any], Any]
+    kept: tuple[nn.Module, ...] = ()
+    idle: tuple[nn.Module, ...] = ()
 
 
-def output(name: str, module: nn.Module) -> Target:
-    """A target whose feature is the output of `module`, a tensor that nobody changes in place."""
-    return Target(name, module, module, lambda x, y: y, lambda x, feature: feature)
+def output(name: str, module: nn.Module, idle: tuple[nn.Module, ...] = ()) -> Target:
+    """A target whose features are all the tensors that `module` returns.
 
-
-def copied_output(name: str, module: nn.Module) -> Target:
-    """A target whose feature is the output of `module`, safe from code that changes it in place."""
-    return Target(name, module, module, lambda x, y: _clone(y), lambda x, feature: feature.clone())
-
-
-def _clone(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def residual(name: str, module: nn.Module) -> Target:
-    """A target whose feature is output minus input."""
-    return Target(name, module, module, lambda x, y: y - x, lambda x, feature: x + feature)
-
-
-def transformer(name: str, module: Transformer2DModel) -> Target:
-    """A target whose feature is output minus input, of a module that returns a tuple."""
-    return Target(name, module, module, lambda x, y: y[0] - x, lambda x, feature: (x + feature,))
-
-
-def attention(name: str, module: Attention) -> Target:
-    """A target whose feature is what an attention block adds to its input, before rescaling."""
-    scale = module.rescale_output_factor
+    They are copied: whoever gets an output may change it in place.
+    """
     return Target(
         name,
         module,
         module,
-        lambda x, y: y * scale - x,
-        lambda x, feature: (x + feature) / scale,
+        lambda inputs, result: tuple(tensor.clone() for tensor in tensors_in(result)),
+        lambda inputs, features, form: filled(form, features),
+        idle=idle,
     )
 
 
-def branch(name: str, block: ResnetBlock2D) -> Target:
+def whole(name: str, module: nn.Module) -> Target:
+    """A target whose features are what `module` adds to each of its streams.
+
+    Of a tensor that continues no input, as where a block changes the number of channels, the
+    feature is the tensor itself.
+    """
+    streams = streams_of(module)
+
+    def extract(inputs: Inputs, result: Any) -> Features:
+        tensors = tensors_in(result)
+        bases = streams.bases(inputs, form_of(result), [tensor.shape for tensor in tensors])
+        return tuple(
+            tensor.clone() if base is None else (tensor - base).to(tensor.dtype)
+            for tensor, base in zip(tensors, bases, strict=True)
+        )
+
+    def rejoin(inputs: Inputs, features: Features, form: Any) -> Any:
+        bases = streams.bases(inputs, form, [feature.shape for feature in features])
+        parts = [
+            feature if base is None else (base + feature).to(feature.dtype)
+            for feature, base in zip(features, bases, strict=True)
+        ]
+        return filled(form, parts)
+
+    return Target(name, module, module, extract, rejoin)
+
+
+def attention(name: str, module: nn.Module) -> Target:
+    """A target whose feature is what an attention with a skip path of its own adds to its input.
+
+    Before rescaling, if it rescales.
+    """
+    scale = getattr(module, "rescale_output_factor", 1.0)
+    return Target(
+        name,
+        module,
+        module,
+        lambda inputs, result: (result * scale - first_input(*inputs),),
+        lambda inputs, features, form: (first_input(*inputs) + features[0]) / scale,
+    )
+
+
+def branch(name: str, block: nn.Module) -> Target:
     """A target whose feature is the residual branch of a ResNet block, up to its `conv2`."""
+    parts = (getattr(block, part, None) for part in ("upsample", "downsample", "conv_shortcut"))
+    skip: list[Callable[[Tensor], Tensor]] = [part for part in parts if part is not None]
+    scale = getattr(block, "output_scale_factor", 1.0)
 
-    def rejoin(x: Tensor, feature: Tensor) -> Tensor:
-        for resample in (block.upsample, block.downsample):
-            if resample is not None:
-                x = resample(x)
-        if block.conv_shortcut is not None:
-            x = block.conv_shortcut(x)
-        return (x + feature) / block.output_scale_factor
+    def rejoin(inputs: Inputs, features: Features, form: Any) -> Tensor:
+        x: Tensor = first_input(*inputs)
+        for part in skip:
+            x = part(x)
+        return (x + features[0]) / scale
 
-    return Target(name, block, block.conv2, lambda x, y: y, rejoin)
-
-
-def whole_residual(name: str, module: nn.Module) -> Target:
-    """The target that keeps the skip path of `module` fresh if it has one, else its output."""
-    if isinstance(module, ResnetBlock2D):
-        return branch(name, module)
-    if isinstance(module, Transformer2DModel) and module.is_input_continuous:
-        return transformer(name, module)
-    if isinstance(module, Attention) and module.residual_connection:
-        return attention(name, module)
-    if isinstance(module, BasicTransformerBlock):
-        return residual(name, module)
-    return copied_output(name, module)
+    return Target(
+        name,
+        block,
+        block.get_submodule("conv2"),
+        lambda inputs, result: (result,),
+        rejoin,
+        kept=tuple(part for part in skip if isinstance(part, nn.Module)),
+    )

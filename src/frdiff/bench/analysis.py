@@ -14,7 +14,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from frdiff.adapters import Target, find_targets, watched
+from frdiff.adapters import Features, Target, find_targets, watched
 from frdiff.bench.methods import Method, jumps, paper
 from frdiff.bench.runner import OnEvent, choose_prompts
 from frdiff.calls import first_input
@@ -205,8 +205,9 @@ def _features(
     targets = find_targets(denoiser, "residual")
     found: dict[str, list[Tensor]] = {target.name: [] for target in targets}
 
-    def keep(target: Target, feature: Tensor) -> None:
-        found[target.name].append(feature.float())
+    def keep(target: Target, features: Features) -> None:
+        streams = [feature.float().flatten(1) for feature in features]
+        found[target.name].append(torch.cat(streams, dim=1))
 
     with watched(targets, keep):
         images = draw()

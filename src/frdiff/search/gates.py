@@ -31,11 +31,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frdiff.adapters import Target, find_targets
-from frdiff.calls import first_input, pack, tensor_of
+from frdiff.adapters import Features, Target, find_targets
+from frdiff.calls import pack, tensor_of
 from frdiff.clock import Clock
 from frdiff.policy import Targets
 from frdiff.search.subject import Batch, Subject
+from frdiff.trees import form_of
 
 __all__ = ["ITERATIONS", "LOGIT", "RUNS", "evenly", "learn_gates", "open_gates"]
 
@@ -45,8 +46,6 @@ ITERATIONS = 60
 # The run with gates, both halves of its gradient, and features made again.
 RUNS = 4.5
 RATE = 5e-3
-
-Features = tuple[Tensor, ...]
 
 
 def open_gates(logits: Tensor, count: int | None = None) -> Tensor:
@@ -175,9 +174,10 @@ class _Mixer:
     """Runs the denoiser with every target's feature mixed from a fresh and a stored one.
 
     Attributes:
-        stored: one feature per target; None computes all.
-        gate: share of the fresh feature.
-        mixed: what the last pass took, one per target.
+        stored: the features of all targets, one after the other; None computes all.
+        gate: share of the fresh features.
+        mixed: what the last pass took, by target.
+        places: of every target's features among all.
     """
 
     def __init__(self, denoiser: nn.Module, targets: list[Target]) -> None:
@@ -186,8 +186,10 @@ class _Mixer:
         self.compute: Callable[..., Any] = denoiser.forward
         self.stored: Features | None = None
         self.gate: Tensor | None = None
-        self.fresh: dict[int, Tensor] = {}
-        self.mixed: dict[int, Tensor] = {}
+        self.fresh: dict[int, Features] = {}
+        self.forms: dict[int, Any] = {}
+        self.mixed: dict[int, Features] = {}
+        self.places: dict[int, slice] = {}
 
     def attach(self) -> None:
         for index, target in enumerate(self.targets):
@@ -200,14 +202,19 @@ class _Mixer:
         self.stored, self.gate = stored, gate
         self.fresh, self.mixed = {}, {}
         result = self.compute(*args, **kwargs)
-        return result, tuple(self.mixed[index] for index in range(len(self.targets)))
+        features: list[Tensor] = []
+        for index, own in sorted(self.mixed.items()):
+            self.places[index] = slice(len(features), len(features) + len(own))
+            features += own
+        return result, tuple(features)
 
     def _wrap(self, index: int, target: Target) -> None:
         run_source = target.source.forward
 
         def keep(*args: Any, **kwargs: Any) -> Any:
             result = run_source(*args, **kwargs)
-            self.fresh[index] = target.extract(first_input(args, kwargs), result)
+            self.fresh[index] = target.extract((args, kwargs), result)
+            self.forms[index] = form_of(result)
             return result
 
         target.source.forward = keep
@@ -219,8 +226,10 @@ class _Mixer:
             if self.stored is None or self.gate is None:
                 self.mixed[index] = fresh
                 return result
-            self.mixed[index] = torch.lerp(self.stored[index], fresh, self.gate.to(fresh))
-            return target.rejoin(first_input(args, kwargs), self.mixed[index])
+            pairs = zip(self.stored[self.places[index]], fresh, strict=True)
+            mixed = [torch.lerp(old, new, self.gate.to(new)) for old, new in pairs]
+            self.mixed[index] = tuple(mixed)
+            return target.rejoin((args, kwargs), self.mixed[index], self.forms[index])
 
         target.module.forward = mix
 

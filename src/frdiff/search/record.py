@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frdiff.adapters import Target, find_targets, watched
+from frdiff.adapters import Features, Target, find_targets, watched
 from frdiff.forecast import extrapolation_weights
 from frdiff.policy import Targets, UniformPolicy
 from frdiff.run import Run
@@ -123,8 +123,9 @@ def record(
     rows: dict[str, list[np.ndarray]] = {}
     scores: list[np.ndarray] = []
 
-    def keep(target: Target, feature: Tensor) -> None:
-        rows.setdefault(target.name, []).append(elements_of(feature, ELEMENTS))
+    def keep(target: Target, features: Features) -> None:
+        streams = [elements_of(feature, ELEMENTS).reshape(-1) for feature in features]
+        rows.setdefault(target.name, []).append(np.concatenate(streams))
 
     def keep_score(score: Tensor) -> Tensor:
         scores.append(elements_of(score))

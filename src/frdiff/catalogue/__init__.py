@@ -1,0 +1,42 @@
+"""Example calls of every denoiser class of diffusers, at any size of configuration."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from frdiff.catalogue import images, sequences, sound, unets, video
+from frdiff.catalogue.draw import Draw
+from frdiff.catalogue.registry import CALLS, CallSize
+
+__all__ = ["CALLS", "CallSize", "example_call", "images", "sequences", "sound", "unets", "video"]
+
+
+def example_call(denoiser: nn.Module, **size: Any) -> dict[str, Any]:
+    """The arguments of one call of a denoiser, by name, the noisy sample first.
+
+    They are made from the denoiser's configuration, on its device and in its type: the same ones
+    each time, or shapes without contents on the meta device.
+
+    Args:
+        denoiser: a model of diffusers, at any size.
+        size: fields of `CallSize` that differ from where the family is used; larger ones cost
+            more.
+
+    Raises:
+        ValueError: no example for this class.
+    """
+    names = [cls.__name__ for cls in type(denoiser).__mro__]
+    name = next((name for name in names if name in CALLS), None)
+    if name is None:
+        raise ValueError(f"no example call for {names[0]}; known: {', '.join(sorted(CALLS))}")
+    builder, default = CALLS[name]
+    chosen = replace(default, **size)
+    config: Any = denoiser.config
+    extent = config.sample_size if chosen.size is None else chosen.size
+    height, width = (extent, extent) if isinstance(extent, int) else extent
+    weight = next(denoiser.parameters())
+    draw = Draw(
+        chosen.batch, height, width, chosen.frames, chosen.words, weight.device, weight.dtype
+    )
+    return builder(config, draw)

@@ -1,0 +1,57 @@
+"""Every tiny denoiser answers its example call: finite, moved by its input, the same twice."""
+
+import pytest
+import torch
+from torch.utils._pytree import tree_leaves
+
+from frdiff.catalogue import example_call
+from zoo import DENOISERS, tiny_call
+
+# What they compute depends on numbers in tensors, or they ask for the autocast of a real device.
+READS_CONTENTS = {
+    "BriaFibo2Transformer2DModel",
+    "ErnieImageTransformer2DModel",
+    "GlmImageTransformer2DModel",
+    "HiDreamImageTransformer2DModel",
+    "HunyuanImageTransformer2DModel",
+    "Ideogram4Transformer2DModel",
+    "Lumina2Transformer2DModel",
+    "MochiTransformer3DModel",
+    "NucleusMoEImageTransformer2DModel",
+    "OmniGenTransformer2DModel",
+    "QwenImage21Transformer2DModel",
+}
+
+
+def tensors(value):
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+@pytest.fixture(params=sorted(DENOISERS))
+def name(request):
+    return request.param
+
+
+@torch.no_grad()
+def test_answers_alike_twice_and_finite(name):
+    model = DENOISERS[name]()
+    first, second = (tensors(model(**tiny_call(name, model))) for _ in range(2))
+    assert first and all(tensor.isfinite().all() for tensor in first)
+    assert all(map(torch.equal, first, second))
+    assert all(tensor.float().std() > 0 for tensor in first)
+
+
+@torch.no_grad()
+def test_batch_and_meta_device(name):
+    model = DENOISERS[name]()
+    shapes = [tensor.shape for tensor in tensors(model(**tiny_call(name, model, batch=2)))]
+    assert all(shape[0] == 2 for shape in shapes) or len(shapes) == 2
+    call = tiny_call(name, model.to("meta"), batch=2)
+    assert all(tensor.is_meta for tensor in tensors(call))
+    if name not in READS_CONTENTS:
+        assert [tensor.shape for tensor in tensors(model(**call))] == shapes
+
+
+def test_unknown_class_is_refused():
+    with pytest.raises(ValueError, match="no example call for Linear; known: AceStep"):
+        example_call(torch.nn.Linear(1, 1))

@@ -1,0 +1,50 @@
+"""A tiny model of every denoiser class of diffusers, with two or more of each kind of block."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import diffusers
+import torch
+from torch import nn
+
+from frdiff.catalogue import example_call
+from zoo import images, sequences, sound, unets, video
+
+__all__ = ["DENOISERS", "make_denoiser", "tiny_call"]
+
+CONFIGS: dict[str, dict[str, Any]] = (
+    unets.CONFIGS | images.CONFIGS | sequences.CONFIGS | video.CONFIGS | sound.CONFIGS
+)
+
+# Where 8 by 8 latents, 3 frames and 5 words are not what a class can take.
+SIZES: dict[str, dict[str, Any]] = {
+    "JoyImageEditTransformer3DModel": {"frames": 2},
+    "UNet1DModel": {"size": 32},
+}
+
+
+def make_denoiser(name: str, seed: int = 0) -> nn.Module:
+    """The tiny model of a class, in eval mode."""
+    torch.manual_seed(seed)
+    model = getattr(diffusers, name)(**CONFIGS[name]).eval()
+    # Fresh gates and outputs are often zero, and some experts hold what memory held; with life in
+    # all weights, what the blocks do is seen.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=(len(parameter) / parameter.numel()) ** 0.5)
+            else:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def tiny_call(name: str, model: nn.Module, batch: int = 1, **size: Any) -> dict[str, Any]:
+    """The arguments of a small call of `make_denoiser`'s model."""
+    small = {"size": 8, "frames": 3, "words": 5, "batch": batch} | SIZES.get(name, {})
+    return example_call(model, **(small | size))
+
+
+DENOISERS: dict[str, Callable[[], nn.Module]] = {
+    name: partial(make_denoiser, name) for name in CONFIGS
+}
