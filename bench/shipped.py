@@ -12,10 +12,11 @@ from diffusers import DiffusionPipeline
 
 import frdiff
 from frdiff.bench.runner import choose_prompts
+from frdiff.bench.suites import suite_of
 from frdiff.compare import psnr
 from frdiff.models import GUIDANCE, shipped_captions
 from frdiff.policy import Policy
-from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample
+from frdiff.sampling import sample
 from frdiff.setting import Setting
 
 BATCH = 16
@@ -67,7 +68,8 @@ class Shipped:
     @cached_property
     def truth(self) -> np.ndarray:
         """The converged solution."""
-        return self.draw(Setting(CONVERGED_STEPS, None, CONVERGED))
+        reference = suite_of(self.pipe).reference
+        return self.draw(Setting(reference.steps, None, reference.scheduler))
 
     def draw(self, setting: Setting) -> np.ndarray:
         """Pictures (N, H, W, C) in [0, 1]."""

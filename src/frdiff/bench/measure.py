@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from frdiff.bench.methods import FULL, Method
+from frdiff.bench.methods import FULL, REFERENCE, Method
 from frdiff.cost import CPU_ATTENTION
 from frdiff.denoisers import find_denoisers
 from frdiff.run import Stats
@@ -38,6 +38,8 @@ class Setup:
         batch: pictures drawn at a time.
         guidance: guidance scale; None for the pipeline's default.
         timed: batches timed in turns with the full run, at most those after the first.
+        full: what speed-ups are ratios to.
+        reference: the converged solution.
     """
 
     prompts: tuple[str, ...]
@@ -45,6 +47,8 @@ class Setup:
     batch: int = 8
     guidance: float | None = None
     timed: int = 5
+    full: Method = FULL
+    reference: Method = REFERENCE
 
     def batches(self) -> list[tuple[int, Sequence[str]]]:
         """The first seed and the prompts of each batch."""
@@ -92,7 +96,7 @@ def draw(pipe: DiffusionPipeline, methods: Sequence[Method], setup: Setup) -> li
     full: list[float] = []
     for number, (seed, prompts) in enumerate(setup.batches()):
         in_turns = 1 <= number <= setup.timed
-        turns = list(enumerate(methods)) + ([(None, FULL)] if in_turns else [])
+        turns = list(enumerate(methods)) + ([(None, setup.full)] if in_turns else [])
         # Everyone goes first once in a while: whoever follows finds another machine.
         first = number % len(turns)
         for index, method in turns[first:] + turns[:first]:
