@@ -5,8 +5,9 @@ feature reuse keeps high frequencies and reduced NFE low ones.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from frdiff.bench.runner import OnEvent, choose_prompts
 from frdiff.bench.suites import suite_of
 from frdiff.calls import first_input
 from frdiff.denoisers import find_denoisers
-from frdiff.models import GUIDANCE, shipped_captions
+from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.policy import UniformPolicy
 from frdiff.run import apply
 from frdiff.sampling import sample
@@ -32,6 +33,7 @@ __all__ = [
     "TargetPrice",
     "analyze",
     "guidance_for",
+    "inputs_for",
     "prompts_for",
     "radial_power",
     "similarity",
@@ -135,6 +137,11 @@ def guidance_for(model: str, guidance: float | None) -> float | None:
     return GUIDANCE.get(model) if guidance is None else guidance
 
 
+def inputs_for(model: str) -> dict[str, Any]:
+    """What else a shipped model is called with."""
+    return INPUTS.get(model, {})
+
+
 def analyze(
     pipe: DiffusionPipeline,
     prompts: Sequence[str],
@@ -142,6 +149,7 @@ def analyze(
     steps: int = 25,
     seed: int = 0,
     guidance: float | None = None,
+    inputs: Mapping[str, Any] = MappingProxyType({}),
     on_event: OnEvent = lambda line, done, total: None,
 ) -> Analysis:
     """The analysis of one pipeline; features of all steps are held in memory meanwhile.
@@ -150,6 +158,7 @@ def analyze(
         prompts: one picture each, drawn in one batch.
         steps: of the pipeline's own scheduler, for similarities and prices; the spectra take 50
             steps of DDIM, as the paper does, or of Euler for flow matching.
+        inputs: further arguments of the pipeline.
 
     Raises:
         ValueError: the denoiser has no adapter, or the pipeline has two denoisers.
@@ -161,8 +170,8 @@ def analyze(
     names = [target.name for target in find_targets(denoiser, "residual")]
     total = 4 + len(names)
 
-    def draw() -> np.ndarray:
-        return sample(pipe, prompts, steps=steps, seed=seed, guidance=guidance)
+    def draw(source: Any = pipe, steps: int = steps) -> np.ndarray:
+        return sample(source, prompts, steps=steps, seed=seed, guidance=guidance, inputs=inputs)
 
     on_event("features of every step", 0, total)
     features, full = _features(denoiser, draw)
@@ -171,17 +180,14 @@ def analyze(
 
     def inputs_of(method: Method) -> list[Tensor]:
         with method.attached(pipe) as (source, _):
-            return _inputs(
-                denoiser,
-                lambda: sample(source, prompts, steps=method.steps, seed=seed, guidance=guidance),
-            )
+            return _inputs(denoiser, lambda: draw(source, method.steps))
 
-    inputs = []
+    noisy = []
     solver, length = suite_of(pipe).spectra
     for number, method in enumerate(_spectrum_methods(solver, length)):
         on_event(f"spectrum: {method.family}", 1 + number, total)
-        inputs.append(inputs_of(method))
-    truth, reuse, jumped = inputs
+        noisy.append(inputs_of(method))
+    truth, reuse, jumped = noisy
     spectra = Spectra(
         _relative_power(truth, reuse), _relative_power(truth, jumped), SOLVERS[solver]
     )

@@ -19,7 +19,6 @@ from frdiff.bench.metrics import frechet_distance, kernel_distance, precision_re
 from frdiff.bench.results import Distribution, Fidelity, result_path, write_result
 from frdiff.bench.runner import Bench, is_finished
 from frdiff.bench.summary import GROUPS, SPEEDUPS, best_at, rows_of
-from frdiff.sampling import sample
 
 __all__ = ["distribution_path", "distribution_tasks", "measure_distribution"]
 
@@ -150,10 +149,7 @@ def _features(
             path = parts / f"{first}.npz"
             kept = _load(path)
             if kept is None:
-                images = sample(
-                    source, prompts, steps=method.steps, seed=first, guidance=setup.guidance
-                )
-                kept = look(images)
+                kept = look(setup.draw(source, prompts, method.steps, first))
                 _save(path, kept)
             batches.append(kept)
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -232,7 +232,7 @@ def _caption(row: Row) -> str:
 
 
 def _strip_path(result: Fidelity, folder: Path) -> Path:
-    definition = {"method": result.method, "setup": result.setup.model_dump()}
+    definition = {"method": result.method, "setup": result.setup.definition()}
     return result_path(folder, result.model, "fidelity", definition).with_suffix(".png")
 
 

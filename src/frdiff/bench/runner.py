@@ -33,7 +33,6 @@ from frdiff.bench.results import (
 from frdiff.compare import ssim
 from frdiff.denoisers import find_denoisers, weights_hash
 from frdiff.run import Stats
-from frdiff.sampling import sample
 
 __all__ = ["Bench", "choose_prompts", "is_finished", "measure_all", "write_absence"]
 
@@ -64,7 +63,7 @@ class Bench:
 
     def definition(self, method: Method, **more: Any) -> dict[str, Any]:
         """Everything that defines a measurement, for the name of its file."""
-        return {"method": method.config, "setup": self.conditions.model_dump(), **more}
+        return {"method": method.config, "setup": self.conditions.definition(), **more}
 
     def path(self, method: Method) -> Path:
         """The file of a method's fidelity."""
@@ -74,12 +73,14 @@ class Bench:
     def conditions(self) -> Conditions:
         """The setup, and what it is measured on, as files hold it."""
         prompts = json.dumps(self.setup.prompts)
+        inputs = json.dumps(dict(self.setup.inputs), sort_keys=True)
         return Conditions(
             pictures=len(self.setup.prompts),
             prompts_hash=hashlib.sha256(prompts.encode()).hexdigest()[:12],
             seed=self.setup.seed,
             batch=self.setup.batch,
             guidance=self.setup.guidance,
+            inputs=inputs if self.setup.inputs else None,
             full_steps=self.setup.full.steps,
             converged_steps=self.setup.reference.steps,
             converged_scheduler=self.setup.reference.scheduler,
@@ -254,7 +255,7 @@ def _calls(method: Method, stats: Stats | None) -> dict[str, Any]:
 
 def _references(bench: Bench) -> _References:
     """The converged solution and the full run, drawn once and kept in the results' folder."""
-    description = bench.conditions.model_dump_json()
+    description = json.dumps(bench.conditions.definition())
     digest = hashlib.sha256((bench.model + description).encode()).hexdigest()[:12]
     path = bench.folder / "references" / f"{bench.model}-{digest}.npz"
     if path.exists():
@@ -282,11 +283,10 @@ def _references(bench: Bench) -> _References:
 
 
 def _draw_untouched(bench: Bench, method: Method) -> np.ndarray:
-    guidance = bench.setup.guidance
     with method.attached(bench.pipe) as (source, _):
         return np.concatenate(
             [
-                sample(source, prompts, steps=method.steps, seed=seed, guidance=guidance)
+                bench.setup.draw(source, prompts, method.steps, seed)
                 for seed, prompts in bench.setup.batches()
             ]
         )

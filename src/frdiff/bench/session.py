@@ -26,7 +26,7 @@ from frdiff.bench.runner import (
     write_absence,
 )
 from frdiff.bench.suites import suite_of
-from frdiff.models import GUIDANCE, shipped_captions
+from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 
 __all__ = ["Extent", "bench_model"]
 
@@ -84,6 +84,7 @@ def bench_model(
         guidance=guidance,
         full=suite.full,
         reference=suite.reference,
+        inputs=INPUTS.get(model, {}),
     )
     bench = Bench(model, pipe, setup, folder, on_event)
     methods = suite.methods(everything=extent.everything, peers=extent.peers)

@@ -161,6 +161,7 @@ def analyze(
             steps=steps,
             seed=seed,
             guidance=analysis.guidance_for(model, guidance),
+            inputs=analysis.inputs_for(model),
             on_event=lambda line, done, total: bar.update(
                 task, description=escape(line), completed=done, total=total
             ),
