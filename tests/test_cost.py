@@ -144,19 +144,38 @@ def test_a_policy_can_be_asked_after_another_was_applied():
     assert runs[0].stats.macs_ratio > runs[1].stats.macs_ratio
 
 
-def test_what_cannot_be_counted_leaves_the_other_figures(caplog):
-    class Reading(Net):
-        def forward(self, sample, timestep=None):
-            sample.sum().item()
-            return super().forward(sample)
+class Reading(Net):
+    """Wants to know the contents of its inputs."""
 
-    model, scheduler = Reading(), ddim()
+    limit = 1e9
+
+    def forward(self, sample, timestep=None):
+        if sample.sum().item() > self.limit:
+            raise ValueError("too much")
+        return super().forward(sample)
+
+
+def reading(model):
+    scheduler = ddim()
     policy = frdiff.UniformPolicy(3, mixing=False, targets=["conv"])
     with torch.no_grad(), frdiff.apply(model, policy, scheduler=scheduler) as run:
         scheduler.set_timesteps(12)
-        x = torch.ones(1, 3, 4, 4)
+        x = -torch.ones(1, 3, 4, 4)
         for t in scheduler.timesteps:
             x = scheduler.step(model(x, t)[0], t, x).prev_sample
+    return run
+
+
+def test_code_that_needs_the_contents_of_its_inputs_is_counted_on_real_ones():
+    stats = reading(Reading()).stats
+    assert (stats.steps, stats.keyframes) == (12, 4)
+    assert stats.macs_ratio == pytest.approx(4 / 12 + 8 / 12 * 0.1, abs=0.1)
+
+
+def test_what_cannot_be_counted_leaves_the_other_figures(caplog):
+    model = Reading()
+    run = reading(model)
+    model.limit = -1e9
     stats = run.stats
     assert (stats.steps, stats.keyframes, stats.macs, stats.macs_ratio) == (12, 4, None, None)
     assert "MACs unknown" in str(stats)

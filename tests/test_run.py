@@ -229,7 +229,7 @@ class Empty(frdiff.run.DiffusionPipeline):
         (lambda: ("emoji", POLICY), TypeError, "pipeline or a denoiser, got str"),
         (lambda: (make_unet(), POLICY), ValueError, "needs the scheduler"),
         (lambda: (Empty(make_pipe().vae), POLICY), ValueError, "Empty has no denoiser.*only vae"),
-        (lambda: (nn.Linear(2, 2), POLICY, ddim()), ValueError, "no adapter for Linear"),
+        (lambda: (nn.Linear(2, 2), POLICY, ddim()), ValueError, "Linear has no targets"),
         (lambda: (make_pipe(), POLICY, ddim()), ValueError, "set pipe.scheduler instead"),
         (
             lambda: (make_pipe(), frdiff.UniformPolicy(2, targets=["*.attn9"])),

@@ -21,6 +21,8 @@ __all__ = ["MAX_CONTEXTS", "Bank", "Context", "Shelf", "Slot", "scalars"]
 
 MAX_CONTEXTS = 16
 
+Features = tuple[Tensor, ...]
+
 
 class Slot:
     """The features of one target in one context, one per stream.
@@ -29,23 +31,32 @@ class Slot:
         fresh: stored in the current step, not yet part of the history.
         history: features of the steps at `nodes`, newest first; always as many as the bank is
             deep once filled (the oldest repeated), so that a compiled graph sees one structure.
-        form: of what the target returned, see `frdiff.trees`.
+        turns: of every time that the target ran in one pass (a layer may serve two streams in
+            turn), the form of what it returned (see `frdiff.trees`) and which features are its.
         idle: by number, the form, shapes and types of what the target's idle modules returned.
     """
 
-    __slots__ = ("form", "fresh", "history", "idle")
+    __slots__ = ("fresh", "history", "idle", "turns")
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         """Forget everything stored."""
-        self.fresh: tuple[Tensor, ...] | None = None
-        self.history: tuple[tuple[Tensor, ...], ...] = ()
-        self.form: Any = ...
+        self.fresh: Features | None = None
+        self.history: tuple[Features, ...] = ()
+        self.turns: list[tuple[Any, int, int]] = []
         self.idle: dict[int, Any] = {}
 
-    def fits(self, fresh: tuple[Tensor, ...]) -> bool:
+    def store(self, form: Any, features: Features) -> None:
+        """Take what the target returned in this step, the first time or once more."""
+        if self.fresh is None:
+            self.fresh, self.turns = (), []
+        begin = len(self.fresh)
+        self.fresh = self.fresh + features
+        self.turns.append((form, begin, len(self.fresh)))
+
+    def fits(self, fresh: Features) -> bool:
         """Whether features have the shapes of those in the history."""
         return not self.history or _shapes(self.history[0]) == _shapes(fresh)
 
@@ -73,32 +84,34 @@ class Shelf:
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
 
-    def value(self, place: int) -> tuple[Tensor, ...] | None:
-        """What slot `place` is forecast to hold at this step; None if it was never filled.
+    def value(self, place: int, turn: int = 0) -> tuple[Any, Features] | None:
+        """What slot `place` is forecast to hold at this step: form and features.
 
-        The tensors are nobody else's: whoever gets them may change them in place.
+        None if it was never filled. The features are nobody else's: whoever gets them may change
+        them in place.
+
+        Args:
+            turn: how often its target ran before in this pass.
         """
-        history = self.slots[place].history
-        if self.weights is None or not history:
+        slot = self.slots[place]
+        if self.weights is None or not slot.history or turn >= len(slot.turns):
             return None
+        form, begin, end = slot.turns[turn]
+        history = tuple(features[begin:end] for features in slot.history)
         if len(history) == 1:
-            return tuple(feature.clone() for feature in history[0])
-        return self._combined(history, self.weights)
+            return form, tuple(feature.clone() for feature in history[0])
+        return form, _combined(history, self.weights)
 
     def holds(self, place: int) -> bool:
         """Whether slot `place` has a value."""
         return self.weights is not None and bool(self.slots[place].history)
 
-    def blended(self, place: int) -> tuple[Tensor, ...] | None:
+    def blended(self, place: int) -> Features | None:
         """What slot `place` stored in this step, weighed with its history; None if nothing was."""
         slot = self.slots[place]
         if slot.fresh is None or self.weights is None:
             return slot.fresh
-        return self._combined((slot.fresh, *slot.history), self.weights)
-
-    @staticmethod
-    def _combined(history: tuple[tuple[Tensor, ...], ...], weights: Tensor) -> tuple[Tensor, ...]:
-        return tuple(combine(streams, weights) for streams in zip(*history, strict=True))
+        return _combined((slot.fresh, *slot.history), self.weights)
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the history, dropping what is older than `depth`."""
@@ -122,7 +135,7 @@ class Shelf:
             # Padding has weight 0. A second tensor on the same memory, since a compiled graph
             # made for one tensor given twice would not serve two different ones later.
             missing = self.depth - len(kept)
-            slot.history = kept + tuple(_twins(kept[-1]) for _ in range(missing) if kept)
+            slot.history = kept + tuple(_again(kept[-1]) for _ in range(missing) if kept)
             slot.fresh = None
 
     def make_room(self) -> None:
@@ -140,9 +153,22 @@ class Shelf:
     def tensors(self) -> Iterator[Tensor]:
         """Everything held."""
         for slot in self.slots:
-            yield from slot.fresh or ()
-            for features in slot.history:
+            for features in (slot.fresh or (), *slot.history):
                 yield from features
+
+
+def _combined(history: tuple[Features, ...], weights: Tensor) -> Features:
+    """The weighted sums of what is stored, stream by stream."""
+    return tuple(combine(stream, weights.to(stream[0])) for stream in zip(*history, strict=True))
+
+
+def _shapes(features: Features) -> list[torch.Size]:
+    return [feature.shape for feature in features]
+
+
+def _again(features: Features) -> Features:
+    """Other tensors on the same memory."""
+    return tuple(feature.detach() for feature in features)
 
 
 class Context:
@@ -152,7 +178,7 @@ class Context:
         shelves: one per group of targets.
         scores: a shelf for the raw scores of the last keyframes; nothing if the policy never
             needs them.
-        sample: the input of the last keyframe: features fit only a call with its shape.
+        outline: of the arguments of the last keyframe: features fit only a call with the same.
         ready: whether the last keyframe of the run was stored here.
         example: arguments of the last call, from which its cost is counted.
         stored: whether the current step ran in full here.
@@ -169,14 +195,14 @@ class Context:
         """Forget everything stored."""
         for shelf in (*self.shelves, self.scores):
             shelf.clear()
-        self.sample: Tensor | None = None
+        self.outline: Any = None
         self.ready = False
         self.example: tuple[tuple, dict[str, Any]] = (), {}
         self.stored = False
 
-    def fits(self, sample: Tensor) -> bool:
-        """Whether what is stored here belongs to inputs of the shape of `sample`."""
-        return self.ready and self.sample is not None and self.sample.shape == sample.shape
+    def fits(self, outline: Any) -> bool:
+        """Whether what is stored here belongs to arguments with this outline."""
+        return self.ready and self.outline == outline
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the histories."""
@@ -188,15 +214,6 @@ class Context:
     def holds(self) -> bool:
         """Whether anything is stored here."""
         return self.stored or any(shelf.nodes for shelf in (*self.shelves, self.scores))
-
-
-def _shapes(features: tuple[Tensor, ...]) -> list[torch.Size]:
-    return [feature.shape for feature in features]
-
-
-def _twins(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Other tensors on the same memory."""
-    return tuple(feature.detach() for feature in features)
 
 
 def scalars(values: list[float], like: Tensor) -> Tensor:

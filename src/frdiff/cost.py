@@ -8,8 +8,10 @@ element-wise work count as none.
 """
 
 import copy
+import logging
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +19,12 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Features, Target, find_targets, watched
-from frdiff.denoisers import find_denoisers
+from frdiff.calls import copied
+from frdiff.denoisers import find_denoisers, frozen
 from frdiff.patch import unpatched
 from frdiff.policy import Policy
 from frdiff.sampling import sample
@@ -156,14 +159,25 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
         Exception: whatever the denoiser raises on such inputs.
     """
     try:
-        with example.mode, torch.no_grad():
+        with example.mode, torch.no_grad(), _silent_fakes():
             skeleton = _skeleton(denoiser, example.device)
             return _counted(skeleton, policy, example.fake())
     except Exception:  # whatever a model's own code raises on tensors without contents
         if example.device.type == "meta":
             raise
-    with torch.no_grad(), unpatched(denoiser):
+    with torch.no_grad(), unpatched(denoiser), frozen([denoiser]):
         return _counted(denoiser, policy, example.real())
+
+
+@contextmanager
+def _silent_fakes() -> Iterator[None]:
+    """While it lasts, fake tensors raise what they cannot do and log no traceback of it."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _counted(denoiser: nn.Module, policy: Policy, call: tuple[tuple, dict[str, Any]]) -> CallCost:
@@ -175,7 +189,7 @@ def _counted(denoiser: nn.Module, policy: Policy, call: tuple[tuple, dict[str, A
         stored[target.name] += sum(x.numel() * x.element_size() for x in features)
 
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-    args, kwargs = tree_map(lambda leaf: leaf, call)  # lists that the denoiser empties are copied
+    args, kwargs = copied(call)  # the denoiser may empty lists
     # Compiled blocks within the denoiser would refuse a counter.
     with torch.compiler.set_stance("force_eager"), watched(targets, measure), counter:
         denoiser(*args, **kwargs)

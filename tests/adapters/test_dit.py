@@ -22,6 +22,8 @@ def test_paper_reuses_attention_and_residual_the_mlp_too():
 def test_all_takes_whole_blocks_as_wildcards_do():
     blocks = ["transformer_blocks.0", "transformer_blocks.1"]
     assert [target.name for target in find_targets(make_dit(), "all")] == blocks
-    x, added = torch.ones(1), torch.full((1,), 2.0)
+    x, added = torch.ones(1, 2, 3), torch.full((1, 2, 3), 2.0)
     for target in find_targets(make_dit(), "all") + find_targets(make_dit(), blocks):
-        assert target.extract(x, x + added) == added and target.rejoin(x, added) == x + added
+        (feature,) = target.extract(((x,), {}), x + added)
+        assert torch.equal(feature, added)
+        assert torch.equal(target.rejoin(((x,), {}), (feature,), ...), x + added)

@@ -31,8 +31,8 @@ def test_the_feature_makes_the_output_again():
     with watched([target], lambda target, feature: seen.append(feature)):
         call(dit)
     ((args, output),) = passed
-    torch.testing.assert_close(target.rejoin(args[0], seen[0]), output)
-    assert not seen[0].requires_grad
+    torch.testing.assert_close(target.rejoin((args, {}), seen[0], ...), output)
+    assert not seen[0][0].requires_grad
 
 
 def test_nothing_stays_after_an_error():

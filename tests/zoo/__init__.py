@@ -9,18 +9,30 @@ import torch
 from torch import nn
 
 from frdiff.catalogue import example_call
-from zoo import images, sequences, sound, unets, video
+from zoo import images, molecules, sequences, sound, streams, unets, video
 
 __all__ = ["DENOISERS", "make_denoiser", "tiny_call"]
 
 CONFIGS: dict[str, dict[str, Any]] = (
-    unets.CONFIGS | images.CONFIGS | sequences.CONFIGS | video.CONFIGS | sound.CONFIGS
+    unets.CONFIGS
+    | images.CONFIGS
+    | sequences.CONFIGS
+    | video.CONFIGS
+    | streams.CONFIGS
+    | sound.CONFIGS
+    | molecules.CONFIGS
 )
 
 # Where 8 by 8 latents, 3 frames and 5 words are not what a class can take.
 SIZES: dict[str, dict[str, Any]] = {
+    "ChronoEditTransformer3DModel": {"frames": 2},
+    "Kandinsky6SRTransformer3DModel": {"size": 16},
     "JoyImageEditTransformer3DModel": {"frames": 2},
     "UNet1DModel": {"size": 32},
+}
+
+PREPARED: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "WanAnimate2Transformer3DModel": streams.with_block_mask,
 }
 
 
@@ -36,7 +48,7 @@ def make_denoiser(name: str, seed: int = 0) -> nn.Module:
                 parameter.normal_(std=(len(parameter) / parameter.numel()) ** 0.5)
             else:
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    return model
+    return PREPARED.get(name, lambda same: same)(model)
 
 
 def tiny_call(name: str, model: nn.Module, batch: int = 1, **size: Any) -> dict[str, Any]:

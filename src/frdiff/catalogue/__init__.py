@@ -5,11 +5,22 @@ from typing import Any
 
 from torch import nn
 
-from frdiff.catalogue import images, sequences, sound, unets, video
+from frdiff.catalogue import images, molecules, sequences, sound, streams, unets, video
 from frdiff.catalogue.draw import Draw
 from frdiff.catalogue.registry import CALLS, CallSize
 
-__all__ = ["CALLS", "CallSize", "example_call", "images", "sequences", "sound", "unets", "video"]
+__all__ = [
+    "CALLS",
+    "CallSize",
+    "example_call",
+    "images",
+    "molecules",
+    "sequences",
+    "sound",
+    "streams",
+    "unets",
+    "video",
+]
 
 
 def example_call(denoiser: nn.Module, **size: Any) -> dict[str, Any]:

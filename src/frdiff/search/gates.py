@@ -22,7 +22,7 @@ References:
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from frdiff.adapters import Features, Target, find_targets
 from frdiff.calls import pack, tensor_of
 from frdiff.clock import Clock
+from frdiff.denoisers import frozen
 from frdiff.policy import Targets
 from frdiff.search.subject import Batch, Subject
 from frdiff.trees import form_of
@@ -96,7 +97,7 @@ def learn_gates(
     logits = _first_logits(num_steps, keyframes).requires_grad_()
     whole: dict[int, Tensor] = {}
     optimizer = torch.optim.Adam([logits], lr=rate)
-    with _gated(denoiser, subject.scheduler, targets) as loop, _frozen(subject.modules):
+    with _gated(denoiser, subject.scheduler, targets) as loop, frozen(subject.modules):
         for iteration in range(iterations):
             turn = iteration % len(batches)
             batch = batches[turn]
@@ -134,20 +135,6 @@ def _first_logits(num_steps: int, keyframes: int | None) -> Tensor:
 
 def _numbers(logits: Tensor) -> np.ndarray:
     return np.concatenate([[np.inf], logits.detach().double().numpy()])
-
-
-@contextmanager
-def _frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """No gradients for weights; as before afterwards."""
-    weights = (weight for module in modules for weight in module.parameters())
-    wanted = [weight for weight in weights if weight.requires_grad]
-    for weight in wanted:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in wanted:
-            weight.requires_grad_(True)
 
 
 @contextmanager
