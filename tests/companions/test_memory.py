@@ -1,4 +1,4 @@
-"""What saves memory or time beside a policy: offloading, casting, slices and tiles, compiled blocks."""
+"""What saves memory or time beside a policy: offloading, casting, slices, tiles, compiled blocks."""
 
 import pytest
 import torch
