@@ -1,4 +1,4 @@
-"""What saves memory or time beside a policy: offloading, casting, slices, tiles, compiled blocks."""
+"""What saves memory or time beside a policy: offloading, casting, slices, tiles, compilation."""
 
 import pytest
 import torch
