@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +20,7 @@ from frdiff.denoisers import weights_hash
 from frdiff.policy import Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
+from frdiff.sampling import check_inputs
 from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
@@ -275,6 +277,18 @@ def _subject(
     if isinstance(target, DiffusionPipeline):
         if denoiser is not None or scheduler is not None:
             raise ValueError("a pipeline has its own denoiser and scheduler; leave them out")
+        kind = type(target).__name__
+        if getattr(target, "scheduler", None) is None:
+            raise ValueError(
+                f"{kind} has no component `scheduler`; tune a function of a generator and the "
+                "number of steps that calls it, with denoiser= and scheduler="
+            )
+        if guidance is not None and "guidance_scale" not in signature(target).parameters:
+            raise ValueError(
+                f"{kind} takes no guidance_scale; leave guidance out and give what it takes "
+                "instead with inputs="
+            )
+        check_inputs(target, inputs)
         return PipelineSubject(target, guidance, latents, dict(inputs))
     if not callable(target):
         raise TypeError(
