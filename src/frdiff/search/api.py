@@ -90,7 +90,9 @@ def tune(
     Policies are searched on one half of the prompts and measured again on the other half, with
     other noises. The pipeline with fewer steps takes part, and of all that are no worse than that
     on the other half, the one that is best on both is returned.
-    `policy.origin` says what a policy is for, what was measured, and what found it.
+    `policy.origin` says what a policy is for, what was measured, and what found it. The converged
+    solution comes from the two settings with many steps that agree best; to how many dB they do is
+    `policy.origin.figures["converged_db"]`, and what lies above that cannot be told.
 
     Args:
         target: a pipeline, or a function from a `torch.Generator` on the CPU to the final latents
@@ -104,8 +106,8 @@ def tune(
         speedup: or the full run's cost over the policy's, 1 or more. Costs are MACs of the
             denoiser and `overhead`; decoders and text encoders count none, so whole calls gain
             less.
-        min_psnr: or the least quality to keep, in dB, as cheaply as can be; not above what is
-            known of the converged solution, `policy.origin.figures["converged_db"]`.
+        min_psnr: or the least quality to keep, in dB, as cheaply as can be; not above what the
+            converged solution is known to.
         pareto: or a list of policies, one for each of the speed-ups in `PARETO`.
         method: `"search"`, or `"gates"` for the paper's Auto-FR: keyframes alone, as many as the
             budget pays for, learnt by gradient, with features copied. What it finds is returned,
