@@ -51,9 +51,10 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 			--output src/frdiff/models/$$1/policies/$$name.json || exit 1; \
 	done
 
-models: $(READY)  ## Train the shipped models again (about 4 hours on 2 cores).
+models: $(READY)  ## Train the shipped models again (about 6 hours on 2 cores).
 	$(BIN)/python -m training.train_emoji
 	$(BIN)/python -m training.train_emoji_dit
+	$(BIN)/python -m training.train_emoji_flow
 	$(BIN)/python -m training.train_digits
 	$(BIN)/python -m training.train_embedders
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pipelines_zoo import zoo
 
 from conftest import make_dit_pipe
 from frdiff.sampling import NoArrayError, as_array, asks_for_number, needs_prompts, sample
+from pipelines_zoo import zoo
 
 NAMES = ["stable-diffusion-img2img", "latent-super-resolution", "dit", "stable-audio", "ltx"]
 

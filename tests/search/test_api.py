@@ -4,13 +4,13 @@ from types import MappingProxyType
 import diffusers
 import pytest
 import torch
-from pipelines_zoo import zoo
 
 import frdiff
 from conftest import EMBED, ddim, loop, make_dit_pipe, make_pipe, make_unet
 from frdiff.search.api import _halves
 from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch, PipelineSubject
+from pipelines_zoo import zoo
 
 PROMPTS = ["1", "2", "3", "4"]
 QUICK = {"num_steps": 12, "speedup": 2, "samples": 2, "evaluations": 6}

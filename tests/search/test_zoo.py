@@ -1,10 +1,10 @@
 """`tune` on every pipeline of the zoo, as a user would call it."""
 
 import pytest
-from pipelines_zoo import zoo
 
 import frdiff
 from frdiff.sampling import sample
+from pipelines_zoo import zoo
 
 # Of 12 steps few are left, and whoever asks for so few is told.
 pytestmark = [
