@@ -294,6 +294,19 @@ def test_missing_prompts_and_wrong_targets_are_refused():
         )
 
 
+def test_pipelines_say_what_they_lack_before_anything_is_drawn():
+    tiny = zoo()["stable-video-diffusion"]()
+    with pytest.raises(ValueError, match="draws nothing without image"):
+        frdiff.tune(tiny.pipe, **QUICK)
+    with pytest.raises(ValueError, match=r"takes no guidance_scale; .* with inputs="):
+        frdiff.tune(tiny.pipe, inputs=tiny.inputs, guidance=3, **QUICK)
+    with pytest.raises(ValueError, match="does not take the inputs imgae"):
+        frdiff.tune(tiny.pipe, inputs=tiny.inputs | {"imgae": None}, **QUICK)
+    tiny.pipe.scheduler = None
+    with pytest.raises(ValueError, match="no component `scheduler`; tune a function of"):
+        frdiff.tune(tiny.pipe, inputs=tiny.inputs, **QUICK)
+
+
 def test_the_file_of_a_policy_is_plain_json():
     content = json.loads(tuned().dumps())
     assert content["kind"] == "table"

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +20,7 @@ from frdiff.denoisers import weights_hash
 from frdiff.policy import Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
+from frdiff.sampling import check_inputs
 from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
@@ -88,7 +90,9 @@ def tune(
     Policies are searched on one half of the prompts and measured again on the other half, with
     other noises. The pipeline with fewer steps takes part, and of all that are no worse than that
     on the other half, the one that is best on both is returned.
-    `policy.origin` says what a policy is for, what was measured, and what found it.
+    `policy.origin` says what a policy is for, what was measured, and what found it. The converged
+    solution comes from the two settings with many steps that agree best; to how many dB they do is
+    `policy.origin.figures["converged_db"]`, and what lies above that cannot be told.
 
     Args:
         target: a pipeline, or a function from a `torch.Generator` on the CPU to the final latents
@@ -102,8 +106,8 @@ def tune(
         speedup: or the full run's cost over the policy's, 1 or more. Costs are MACs of the
             denoiser and `overhead`; decoders and text encoders count none, so whole calls gain
             less.
-        min_psnr: or the least quality to keep, in dB, as cheaply as can be; not above what is
-            known of the converged solution, `policy.origin.figures["converged_db"]`.
+        min_psnr: or the least quality to keep, in dB, as cheaply as can be; not above what the
+            converged solution is known to.
         pareto: or a list of policies, one for each of the speed-ups in `PARETO`.
         method: `"search"`, or `"gates"` for the paper's Auto-FR: keyframes alone, as many as the
             budget pays for, learnt by gradient, with features copied. What it finds is returned,
@@ -275,6 +279,18 @@ def _subject(
     if isinstance(target, DiffusionPipeline):
         if denoiser is not None or scheduler is not None:
             raise ValueError("a pipeline has its own denoiser and scheduler; leave them out")
+        kind = type(target).__name__
+        if getattr(target, "scheduler", None) is None:
+            raise ValueError(
+                f"{kind} has no component `scheduler`; tune a function of a generator and the "
+                "number of steps that calls it, with denoiser= and scheduler="
+            )
+        if guidance is not None and "guidance_scale" not in signature(target).parameters:
+            raise ValueError(
+                f"{kind} takes no guidance_scale; leave guidance out and give what it takes "
+                "instead with inputs="
+            )
+        check_inputs(target, inputs)
         return PipelineSubject(target, guidance, latents, dict(inputs))
     if not callable(target):
         raise TypeError(
