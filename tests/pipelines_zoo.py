@@ -3,12 +3,12 @@
 `zoo()` names them; `zoo()[name]()` builds one. Prompts are embeddings, given with its inputs.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
-import numpy as np
 import torch
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -45,7 +45,9 @@ def member(build: Callable[[], Tiny]) -> Callable[[], Tiny]:
 
     def seeded() -> Tiny:
         torch.manual_seed(0)
-        return build()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of diffusers, about its own classes
+            return build()
 
     _ZOO[build.__name__.replace("_", "-")] = seeded
     return seeded
@@ -444,8 +446,3 @@ def image_encoder(width: int) -> dict[str, Any]:
         "image_encoder": CLIPVisionModelWithProjection(config),
         "feature_extractor": CLIPImageProcessor(crop_size=16, size=16),
     }
-
-
-def gradient() -> np.ndarray:
-    """A picture (16, 16, 3) of 8 bits."""
-    return (picture()[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)

@@ -2,6 +2,8 @@
 
 import diffusers
 import torch
+
+from conftest import EMBED, ddim, make_unet, make_vae
 from pipelines_zoo import (
     FLOW,
     Tiny,
@@ -13,8 +15,6 @@ from pipelines_zoo import (
     member,
     picture,
 )
-
-from conftest import EMBED, ddim, make_unet, make_vae
 
 SMALL = {"height": 16, "width": 16}
 

@@ -11,7 +11,7 @@ def store(bank, value, shape=(2, 3), context=0):
     held = bank.contexts[context]
     held.stored = True
     for slot in held.shelves[0].slots:
-        slot.fresh = (torch.full(shape, float(value)),)
+        slot.store(..., (torch.full(shape, float(value)),))
 
 
 def test_forecast_is_linear_in_the_coordinate():
@@ -20,7 +20,7 @@ def test_forecast_is_linear_in_the_coordinate():
         store(bank, 10 + 2 * step)
         bank.commit(step, keyframe=True)
     bank.aim(5.0, REUSE)
-    assert torch.allclose(*bank.contexts[0].shelves[0].value(0), torch.tensor(10 + 2 * 5.0))
+    assert torch.allclose(*bank.contexts[0].shelves[0].value(0)[1], torch.tensor(10 + 2 * 5.0))
 
 
 def test_one_keyframe_is_copied_whatever_the_order():
@@ -28,7 +28,7 @@ def test_one_keyframe_is_copied_whatever_the_order():
     store(bank, 7)
     bank.commit(0.0, keyframe=True)
     bank.aim(1.0, REUSE)
-    assert torch.equal(*bank.contexts[0].shelves[0].value(0), torch.full((2, 3), 7.0))
+    assert torch.equal(*bank.contexts[0].shelves[0].value(0)[1], torch.full((2, 3), 7.0))
 
 
 def test_keeps_no_more_keyframes_than_its_depth():
@@ -56,7 +56,7 @@ def test_contexts_are_separate():
     store(bank, 2, context=1)
     bank.commit(0.0, keyframe=True)
     bank.aim(1.0, REUSE)
-    assert [bank.contexts[i].shelves[0].value(0)[0][0, 0].item() for i in (0, 1)] == [1, 2]
+    assert [bank.contexts[i].shelves[0].value(0)[1][0][0, 0].item() for i in (0, 1)] == [1, 2]
 
 
 def test_second_evaluation_at_one_noise_level_replaces_the_first():
@@ -66,7 +66,7 @@ def test_second_evaluation_at_one_noise_level_replaces_the_first():
         bank.commit(coordinate, keyframe=True)
     assert bank.contexts[0].shelves[0].nodes == [1.0, 0.0]
     bank.aim(2.0, REUSE)
-    assert bank.contexts[0].shelves[0].value(0)[0, 0].item() == pytest.approx(12)
+    assert bank.contexts[0].shelves[0].value(0)[1][0][0, 0].item() == pytest.approx(12)
 
 
 def test_another_shape_starts_afresh():
@@ -76,7 +76,7 @@ def test_another_shape_starts_afresh():
     store(bank, 2, shape=(4, 3))
     bank.commit(1.0, keyframe=True)
     assert bank.contexts[0].shelves[0].nodes == [1.0]
-    assert bank.contexts[0].shelves[0].slots[0].history[0].shape == (4, 3)
+    assert bank.contexts[0].shelves[0].slots[0].history[0][0].shape == (4, 3)
 
 
 def test_a_context_that_missed_a_keyframe_is_too_old():

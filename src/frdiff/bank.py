@@ -29,11 +29,12 @@ class Slot:
         fresh: stored in the current step, not yet part of the history.
         history: features of the steps at `nodes`, newest first; always as many as the bank is
             deep once filled (the oldest repeated), so that a compiled graph sees one structure.
-        form: of what the target returned, see `frdiff.trees`.
+        turns: of every time that the target ran in one pass (a layer may serve two streams in
+            turn), the form of what it returned (see `frdiff.trees`) and which features are its.
         idle: by number, the form, shapes and types of what the target's idle modules returned.
     """
 
-    __slots__ = ("form", "fresh", "history", "idle")
+    __slots__ = ("fresh", "history", "idle", "turns")
 
     def __init__(self) -> None:
         self.clear()
@@ -42,8 +43,16 @@ class Slot:
         """Forget everything stored."""
         self.fresh: tuple[Tensor, ...] | None = None
         self.history: tuple[tuple[Tensor, ...], ...] = ()
-        self.form: Any = ...
+        self.turns: list[tuple[Any, int, int]] = []
         self.idle: dict[int, Any] = {}
+
+    def store(self, form: Any, features: tuple[Tensor, ...]) -> None:
+        """Take what the target returned in this step, the first time or once more."""
+        if self.fresh is None:
+            self.fresh, self.turns = (), []
+        begin = len(self.fresh)
+        self.fresh = self.fresh + features
+        self.turns.append((form, begin, len(self.fresh)))
 
     def fits(self, fresh: tuple[Tensor, ...]) -> bool:
         """Whether features have the shapes of those in the history."""
@@ -73,17 +82,23 @@ class Shelf:
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
 
-    def value(self, place: int) -> tuple[Tensor, ...] | None:
-        """What slot `place` is forecast to hold at this step; None if it was never filled.
+    def value(self, place: int, turn: int = 0) -> tuple[Any, tuple[Tensor, ...]] | None:
+        """What slot `place` is forecast to hold at this step: form and features.
 
-        The tensors are nobody else's: whoever gets them may change them in place.
+        None if it was never filled. The features are nobody else's: whoever gets them may change
+        them in place.
+
+        Args:
+            turn: how often its target ran before in this pass.
         """
-        history = self.slots[place].history
-        if self.weights is None or not history:
+        slot = self.slots[place]
+        if self.weights is None or not slot.history or turn >= len(slot.turns):
             return None
+        form, begin, end = slot.turns[turn]
+        history = tuple(features[begin:end] for features in slot.history)
         if len(history) == 1:
-            return tuple(feature.clone() for feature in history[0])
-        return self._combined(history, self.weights)
+            return form, tuple(feature.clone() for feature in history[0])
+        return form, self._combined(history, self.weights)
 
     def holds(self, place: int) -> bool:
         """Whether slot `place` has a value."""
@@ -98,7 +113,10 @@ class Shelf:
 
     @staticmethod
     def _combined(history: tuple[tuple[Tensor, ...], ...], weights: Tensor) -> tuple[Tensor, ...]:
-        return tuple(combine(streams, weights) for streams in zip(*history, strict=True))
+        # Streams may differ in type, and lie on several devices.
+        return tuple(
+            combine(stream, weights.to(stream[0])) for stream in zip(*history, strict=True)
+        )
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the history, dropping what is older than `depth`."""
@@ -152,7 +170,7 @@ class Context:
         shelves: one per group of targets.
         scores: a shelf for the raw scores of the last keyframes; nothing if the policy never
             needs them.
-        sample: the input of the last keyframe: features fit only a call with its shape.
+        outline: of the arguments of the last keyframe: features fit only a call with the same.
         ready: whether the last keyframe of the run was stored here.
         example: arguments of the last call, from which its cost is counted.
         stored: whether the current step ran in full here.
@@ -169,14 +187,14 @@ class Context:
         """Forget everything stored."""
         for shelf in (*self.shelves, self.scores):
             shelf.clear()
-        self.sample: Tensor | None = None
+        self.outline: Any = None
         self.ready = False
         self.example: tuple[tuple, dict[str, Any]] = (), {}
         self.stored = False
 
-    def fits(self, sample: Tensor) -> bool:
-        """Whether what is stored here belongs to inputs of the shape of `sample`."""
-        return self.ready and self.sample is not None and self.sample.shape == sample.shape
+    def fits(self, outline: Any) -> bool:
+        """Whether what is stored here belongs to arguments with this outline."""
+        return self.ready and self.outline == outline
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the histories."""

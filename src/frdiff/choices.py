@@ -5,7 +5,15 @@ The command line lists these in its help without waiting for torch and diffusers
 
 from typing import Any
 
-__all__ = ["METHODS", "OVERHEAD", "PARETO", "SCHEDULERS", "VARIABLES"]
+__all__ = [
+    "FLOW_LEVELS",
+    "FLOW_SOLVERS",
+    "METHODS",
+    "OVERHEAD",
+    "PARETO",
+    "SCHEDULERS",
+    "VARIABLES",
+]
 
 # Schedulers by short name: the class of diffusers, and what is set on it.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -28,6 +36,16 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
         {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
     ),
 }
+
+# Likewise for flow matching, where classes may be of `frdiff.flow`, and noise levels other than the
+# pipeline's own. See `frdiff.schedulers` for the names that they make.
+FLOW_SOLVERS = {
+    "flow-euler": "FlowMatchEulerDiscreteScheduler",
+    "flow-heun": "FlowHeunScheduler",
+    "flow-unipc": "FlowUniPCScheduler",
+    "flow-dpm++": "FlowDPMScheduler",
+}
+FLOW_LEVELS = ("karras", "beta", "exponential")
 
 # How `tune` searches, what it varies, and what a step with stored features takes that its MACs do
 # not show.

@@ -17,7 +17,8 @@ from torchmetrics.functional.image import (
 
 from frdiff.policy import Policy
 from frdiff.run import Stats
-from frdiff.sampling import CONVERGED, interchangeable, sample
+from frdiff.sampling import sample
+from frdiff.schedulers import converging
 from frdiff.setting import Setting
 
 __all__ = ["Contender", "Outcome", "compare", "draw_grid", "picture", "psnr", "ssim"]
@@ -128,7 +129,7 @@ def compare(
         raise ValueError(f"repeats must be at least 1, got {repeats}")
     truth = None
     if converged is not None:
-        solver = CONVERGED if interchangeable(pipe.scheduler) else None
+        solver = converging(pipe.scheduler)
         truth = _draw(pipe, Contender("", converged, None, solver), prompts, seed, guidance)[0]
     seconds: list[list[float]] = [[] for _ in contenders]
     images: list[np.ndarray] = []

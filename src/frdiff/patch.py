@@ -5,7 +5,6 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 """
 
 import functools
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -15,9 +14,10 @@ from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
 from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
+from frdiff.calls import copied, outline
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
-from frdiff.trees import copied, filled, form_of, tensors_in
+from frdiff.trees import filled, form_of, tensors_in
 
 __all__ = ["DenoiserPatch", "Source", "unpatched"]
 
@@ -27,7 +27,9 @@ _MARK = "_frdiff_patch"
 class Source(Protocol):
     """What owns the scheduler: a pipeline, or what stands for a hand-written loop."""
 
-    scheduler: Any
+    @property
+    def scheduler(self) -> Any:
+        """The one in use now."""
 
 
 class DenoiserPatch:
@@ -70,7 +72,6 @@ class DenoiserPatch:
         self.source = source
         self.scheduler = source.scheduler
         self.on_call = on_call
-        self.input_name = list(inspect.signature(type(denoiser).forward).parameters)[1]
         self.attached = False
         self._replaced: list[tuple[nn.Module, Any, Callable]] = []
         self.attach()
@@ -103,20 +104,6 @@ class DenoiserPatch:
             self._replaced = [row for row in self._replaced if row[0] is not self.denoiser]
             self._wrap_denoiser()
 
-    def sample(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
-        """The noisy input among the arguments of a denoiser call.
-
-        Raises:
-            TypeError: it is no tensor.
-        """
-        sample = args[0] if args else kwargs[self.input_name]
-        if not isinstance(sample, Tensor):
-            raise TypeError(
-                f"{type(self.denoiser).__name__} takes a {type(sample).__name__} as its first "
-                "input; only denoisers that take one tensor can be patched"
-            )
-        return sample
-
     def start(self) -> None:
         """Begin a run: an empty bank, and step 0 computes."""
         sizes = [self.groups.count(group) for group in range(len(self.policy.groups))]
@@ -125,6 +112,7 @@ class DenoiserPatch:
         self.action = Action.KEYFRAME
         self.reusing = self.blends = False
         self.skipped = [True] * len(self.targets)
+        self.turns = [0] * len(self.targets)
         self.mixing_weight = torch.ones(())
         self.threshold: float | None = None
         self.change = 0.0
@@ -196,14 +184,7 @@ class DenoiserPatch:
             result = compute_source(*args, **kwargs)
             if self.stores and self.attached and not (self.reusing and self.skipped[index]):
                 slot = self.current.shelves[group].slots[place]
-                if slot.fresh is not None:
-                    raise RuntimeError(
-                        f"target {target.name} ran twice in one pass of the denoiser, so its "
-                        "feature is ambiguous; leave it out of the policy's targets"
-                    )
-                # A target that returned no tensor has nothing to store, and is run every time.
-                slot.fresh = target.extract((args, kwargs), result) or None
-                slot.form = form_of(result)
+                slot.store(form_of(result), target.extract((args, kwargs), result))
             return result
 
         self._replace(target.source, store)
@@ -212,10 +193,12 @@ class DenoiserPatch:
         @functools.wraps(compute_module)
         def replay(*args: Any, **kwargs: Any) -> Any:
             if self.reusing and self.skipped[index]:
-                shelf = self.current.shelves[group]
-                features = shelf.value(place)
-                if features is not None:
-                    return target.rejoin((args, kwargs), features, shelf.slots[place].form)
+                turn = self.turns[index]
+                self.turns[index] += 1
+                held = self.current.shelves[group].value(place, turn)
+                if held is not None:
+                    form, features = held
+                    return target.rejoin((args, kwargs), features, form)
             result = compute_module(*args, **kwargs)
             if self.threshold is not None and group == 0 and self.reusing:
                 self._decide(self.current.shelves[group].slots[place])
@@ -262,6 +245,7 @@ class DenoiserPatch:
         self.change += change.item()
         if self.change > self.threshold:
             self.action, self.reusing, self.change = Action.KEYFRAME, False, 0.0
+            self.current.stored = True
         self.threshold = None
 
     def _wrap_denoiser(self) -> None:
@@ -287,33 +271,39 @@ class DenoiserPatch:
                 )
             self.context = context.next
             context.example = copied((args, kwargs))  # some denoisers empty the lists they get
-            sample = self.sample(args, kwargs)
+            shapes = outline((args, kwargs))
             # Read only where it matters: what a keyframe reads would split its compiled graph.
-            fits = self.action != Action.KEYFRAME and context.fits(sample)
+            fits = self.action != Action.KEYFRAME and context.fits(shapes)
             earlier = context.scores.value(0) if fits and self.score_depth else None
-            form = context.scores.slots[0].form if self.score_depth else None
             if self.action == Action.JUMP and earlier is not None:
-                return filled(form, earlier)
-            blends = self.blends and context.fits(sample)
+                return filled(*earlier)
+            blends = self.blends and context.fits(shapes)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
+            if not self.reusing:
+                # Here already: where the network holds flexible attention, a compiled graph loses
+                # what is set after it on an object that was set before it too.
+                context.stored, context.outline = True, shapes
+            self.turns = [0] * len(self.targets)
             result = compute(*args, **kwargs)
             if self.reusing:
-                if earlier is None:
-                    return result
-                pairs = zip(earlier, tensors_in(result), strict=True)
-                return filled(form, [torch.lerp(*pair, self.mixing_weight) for pair in pairs])
-            context.stored = True
-            context.sample = sample
+                return result if earlier is None else self._mixed(earlier[1], result)
             if self.score_depth:
-                slot = context.scores.slots[0]
-                slot.fresh = tuple(score.clone() for score in tensors_in(result))
-                slot.form = form_of(result)
+                scores = tuple(score.clone() for score in tensors_in(result))
+                context.scores.slots[0].store(form_of(result), scores)
             blended = context.scores.blended(0) if blends else None
             return result if blended is None else filled(form_of(result), blended)
 
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)
+
+    def _mixed(self, earlier: tuple[Tensor, ...], result: Any) -> Any:
+        """The result with its scores mixed with earlier ones."""
+        mixed = [
+            torch.lerp(old, new, self.mixing_weight.to(new))
+            for old, new in zip(earlier, tensors_in(result), strict=True)
+        ]
+        return filled(form_of(result), mixed)
 
 
 @contextmanager

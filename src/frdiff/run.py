@@ -12,10 +12,10 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
-from frdiff.calls import tensor_of
+from frdiff.calls import outline, tensor_of
 from frdiff.clock import Clock, noise_coordinates
 from frdiff.cost import CallCost, Example, call_cost
-from frdiff.denoisers import find_denoisers, unwrap
+from frdiff.denoisers import components, find_denoisers, find_scheduler, unwrap
 from frdiff.patch import DenoiserPatch, Source
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy import Policy
@@ -94,8 +94,8 @@ class Run:
         self.patches: list[DenoiserPatch] = []
         self.latents: Tensor | None = None
         self._source = source
-        self._examples: dict[tuple[int, torch.Size], Example] = {}
-        self._costs: dict[tuple[int, torch.Size], CallCost] = {}
+        self._examples: dict[tuple[int, Any], Example] = {}
+        self._costs: dict[tuple[int, Any], CallCost] = {}
         self._coordinates: list[float] = []
         self._began: float | None = None
         self._ever_stepped = False
@@ -167,7 +167,7 @@ class Run:
         Raises:
             Exception: whatever a denoiser raises whose code needs the contents of its inputs.
         """
-        kinds: Counter[tuple[int, torch.Size]] = Counter()
+        kinds: Counter[tuple[int, Any]] = Counter()
         for (index, shape, _, _), calls in self._calls.items():
             kinds[index, shape] += calls
         return [(self._cost(index, shape), calls) for (index, shape), calls in kinds.items()]
@@ -210,7 +210,7 @@ class Run:
             macs_full += calls * cost.macs
         return macs, macs_full
 
-    def _cost(self, index: int, shape: torch.Size) -> CallCost:
+    def _cost(self, index: int, shape: Any) -> CallCost:
         key = index, shape
         if key not in self._costs:
             self._costs[key] = call_cost(
@@ -221,7 +221,7 @@ class Run:
     def _forget(self) -> None:
         """Set all figures to those of a run that has not begun."""
         self._steps: Counter[Action] = Counter()
-        self._calls: Counter[tuple[int, torch.Size, Action, frozenset[int]]] = Counter()
+        self._calls: Counter[tuple[int, Any, Action, frozenset[int]]] = Counter()
         self._peak = 0
         self._seconds = 0.0
         self._called = False
@@ -285,10 +285,9 @@ class Run:
         action = planned.action
         for number, patch in enumerate(self.patches):
             for context in patch.end_step():
-                args, kwargs = context.example
-                shape = patch.sample(args, kwargs).shape
+                shape = outline(context.example)
                 if (number, shape) not in self._examples:
-                    self._examples[number, shape] = Example(args, kwargs)
+                    self._examples[number, shape] = Example(*context.example)
                 done = Action.KEYFRAME if context.stored else planned.action
                 self._calls[number, shape, done, planned.computed] += 1
                 self._device = self._examples[number, shape].device
@@ -336,7 +335,9 @@ def apply(
     Args:
         target: any diffusers pipeline with a U-Net or transformer, or a bare denoiser.
         policy: what to compute, reuse and jump.
-        scheduler: with a bare denoiser, the scheduler that its loop steps.
+        scheduler: what the loop steps. A bare denoiser needs it, and a pipeline whose scheduler is
+            no component called `scheduler`; in a pipeline with several, such as one with a prior,
+            `pipe.prior_scheduler` applies the policy to the prior instead.
 
     Raises:
         TypeError: `target` or `policy` is something else.
@@ -355,12 +356,26 @@ def apply(
         raise TypeError(
             f"target must be a diffusers pipeline or a denoiser, got {type(target).__name__}"
         )
-    if scheduler is not None:
+    denoisers = find_denoisers(target, scheduler)
+    if scheduler is None:
+        source: Source = _Component(target, find_scheduler(target))
+    else:
+        source = _stepped_by(target, scheduler)
+    return Run(list(denoisers.values()), policy, source)
+
+
+def _stepped_by(pipe: DiffusionPipeline, scheduler: SchedulerMixin) -> Source:
+    """Where the scheduler of a pipeline is kept, one that is not its main one.
+
+    Raises:
+        ValueError: the pipeline has a main one, and this is no component of it.
+    """
+    for name, part in components(pipe).items():
+        if part is scheduler:
+            return _Component(pipe, name)
+    if getattr(pipe, "scheduler", None) is not None:
         raise ValueError("a pipeline has its own scheduler; set pipe.scheduler instead")
-    denoisers = find_denoisers(target)
-    if target.components.get("scheduler") is None:
-        raise ValueError(f"{type(target).__name__} has no scheduler; set pipe.scheduler")
-    return Run(list(denoisers.values()), policy, target)
+    return _Loop(scheduler)
 
 
 @dataclass
@@ -368,3 +383,17 @@ class _Loop:
     """A hand-written loop, as far as a run needs to know it."""
 
     scheduler: SchedulerMixin
+
+
+@dataclass
+class _Component:
+    """The scheduler in a pipeline, which may be swapped."""
+
+    pipe: DiffusionPipeline
+    name: str
+
+    @property
+    def scheduler(self) -> SchedulerMixin:
+        """The one in use now."""
+        scheduler: SchedulerMixin = getattr(self.pipe, self.name)
+        return scheduler

@@ -266,7 +266,10 @@ def _steps_name(pipe: DiffusionPipeline) -> str:
     Raises:
         ValueError: there is none.
     """
-    names = [name for name in inspect.signature(pipe).parameters if "num_inference_steps" in name]
+    accepted = inspect.signature(pipe).parameters
+    names = [name for name in accepted if "num_inference_steps" in name]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        names.append("num_inference_steps")
     if not names:
         raise ValueError(
             f"{type(pipe).__name__} takes no num_inference_steps; write its loop as a function of "

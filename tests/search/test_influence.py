@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from conftest import ddim, make_pipe
 from frdiff.calls import tensor_of
@@ -30,6 +30,17 @@ def test_the_final_sample_is_the_sum_of_scores_times_their_influences(name, star
         scheduler.scale_model_input(sample, timestep)
         sample = tensor_of(scheduler.step(score, timestep, sample))
     assert sample.item() == pytest.approx(influence @ scores.flatten().numpy(), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["flow-euler", "flow-heun", "flow-unipc-karras", "flow-dpm++"])
+def test_flow_matching_has_them_with_what_its_pipeline_gives_to_set_timesteps(name):
+    pipe = make_pipe(scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True))
+    scheduler = set_scheduler(pipe, name)
+    timing = {"sigmas": [1.0, 0.8, 0.6, 0.4, 0.2], "mu": 0.7}
+    steps = 9 if name == "flow-heun" else 5
+    influence = influences(scheduler, timing, steps)
+    # Scores that are all alike move the sample by the noise there is.
+    assert influence.sum() == pytest.approx(-1, abs=1e-3)
 
 
 def test_solvers_that_add_noise_or_clip_have_none():

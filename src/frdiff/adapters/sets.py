@@ -21,7 +21,7 @@ from frdiff.adapters.structure import (
     Unit,
     attentions,
     branches,
-    fused_branch,
+    loose_mlp,
     units_of,
 )
 from frdiff.adapters.target import Target, attention, branch, output, whole
@@ -52,14 +52,16 @@ def _targets(unit: Unit, targets: str) -> Iterator[Target]:
 
 
 def _parts(block: Unit, targets: str) -> Iterator[Target]:
-    fused = fused_branch(block.module)
-    if targets == "residual" and fused is not None:
-        name, end = fused
-        idle = (*attentions(block.module).values(), block.module.get_submodule("proj_mlp"))
-        yield output(f"{block.name}.{name}", end, idle)
-        return
-    parts = attentions if targets == "paper" else branches
-    for name, part in parts(block.module).items():
+    parts = attentions(block.module) if targets == "paper" else branches(block.module)
+    loose = loose_mlp(block.module) if targets == "residual" else None
+    if loose is not None:
+        name, last, before = loose
+        # It takes the attention's output, too, where it takes more than the layer before it gives.
+        ends_both = last.in_features > before[0].out_features
+        idle = [*attentions(block.module).values()] if ends_both else []
+        parts = {} if ends_both else parts
+        yield output(f"{block.name}.{name}", last, (*idle, *before))
+    for name, part in parts.items():
         yield output(f"{block.name}.{name}", part)
 
 

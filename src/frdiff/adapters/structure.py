@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 from torch import nn
 
-__all__ = ["Kind", "Unit", "attentions", "branches", "fused_branch", "kind_of", "units_of"]
+__all__ = ["Kind", "Unit", "attentions", "branches", "kind_of", "units_of"]
 
 LISTS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -23,6 +23,13 @@ WEIGHTED = (nn.Linear, *CONVOLUTIONS)
 ATTENTION = re.compile(r"Attention|Attn")
 NO_ATTENTION = re.compile(r"Block|Layer|Norm|Processor|Pool|Embed")
 FEED_FORWARD = re.compile(r"(^|_)(ff|ffn|mlp|feed_?forward|moe)($|_)")
+LOOSE_MLPS = {
+    "proj_out": ("proj_mlp",),
+    "down_proj": ("gate_proj", "up_proj"),
+    "fc2": ("fc1",),
+    "linear2": ("linear1",),
+    "w2": ("w1", "w3"),
+}
 RESIDUAL = re.compile(r"Res(idual|[Nn]et|Conv|Block|Temporal)|ConvNe?xt|TemporalConv")
 SAMPLER = re.compile(r"(Down|Up)sample(?!.*Block)")
 
@@ -116,17 +123,17 @@ def branches(block: nn.Module) -> dict[str, nn.Module]:
     }
 
 
-def fused_branch(block: nn.Module) -> tuple[str, nn.Module] | None:
-    """The projection that ends the one branch of a block, attention and MLP side by side.
+def loose_mlp(block: nn.Module) -> tuple[str, nn.Linear, list[nn.Linear]] | None:
+    """The MLP that a block holds as single layers: name and module of its last, and those before.
 
-    As in Flux' single blocks: `proj_out(cat([attn(x), act(proj_mlp(x))]))`. None for other blocks.
+    As in Flux' single blocks, `proj_out(cat([attn(x), act(proj_mlp(x))]))`. None if it has none.
     """
-    if len(branches(block)) != 1:
-        return None
-    ends = block._modules.get("proj_out"), block._modules.get("proj_mlp")
-    if not all(isinstance(end, nn.Linear) for end in ends):
-        return None
-    return "proj_out", block.get_submodule("proj_out")
+    layers = {name: part for name, part in block.named_children() if isinstance(part, nn.Linear)}
+    for last, before in LOOSE_MLPS.items():
+        found = [layers[name] for name in before if name in layers]
+        if last in layers and found:
+            return last, layers[last], found
+    return None
 
 
 def _is_attention(module: nn.Module) -> bool:

@@ -27,7 +27,9 @@ from frdiff.cli.shared import (
 
 def bench(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A shipped model: emoji, emoji-dit or digits.")],
+    model: Annotated[
+        str, typer.Argument(help="A shipped model: emoji, emoji-dit, emoji-flow or digits.")
+    ],
     results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
@@ -171,6 +173,7 @@ def analyze(
             steps=steps,
             seed=seed,
             guidance=analysis.guidance_for(model, guidance),
+            inputs=analysis.inputs_for(model),
             on_event=show,
         )
     paths = drawing.draw_analysis(found, results, Path(model).name)

@@ -15,13 +15,12 @@ from frdiff.search.solvers import Lengths, Truth, converged
 from frdiff.search.space import Space, in_full, table_of
 from frdiff.search.steer import steered_weights
 from frdiff.search.subject import Batch, Subject
-from frdiff.search.tuner import RECORDED
+from frdiff.search.tuner import AGREED, RECORDED
 from frdiff.setting import Setting
 
 __all__ = ["space_of", "targets_of", "truth_of"]
 
 TAILS = (0, 1, 2, 3, 4, 6)
-AGREED = 2  # samples from which the converged solution is chosen
 
 
 def targets_of(subject: Subject, targets: Targets, vary: Sequence[str], method: str) -> Targets:
@@ -84,14 +83,15 @@ def space_of(
         full = recorded(targets, None, num_steps)
     if not subject.takes_steps and full.steps != num_steps:
         raise ValueError(f"a run takes {full.steps} steps, but num_steps is {num_steps}")
+    length = Lengths(subject, num_steps, few)
     kinds = [jumps for jumps, name in ((False, "reuse"), (True, "jumps")) if name in vary]
     return Space(
         num_steps=num_steps,
         full=full.steps,
         varies_steps="steps" in vary and subject.takes_steps,
         prices=full.prices,
-        solvers=solvers,
-        length=Lengths(subject, num_steps, few),
+        solvers=[solver for solver in solvers if length(solver, num_steps)],
+        length=length,
         recorder=partial(recorded, targets),
         steerer=steerer,
         targets=targets,
@@ -111,6 +111,6 @@ def truth_of(subject: Subject, num_steps: int, space: Space, batch: Batch, notes
             subject, num_steps, space.length, lambda setting: subject.draw(setting, few)
         )
         setting = found.setting
-        notes[question] = [setting.scheduler, setting.steps, found.agreement]
-    solver, steps, agreement = checked_list("the converged solution", notes[question])
-    return Truth(Setting(steps, in_full(space.length(solver, steps)), solver), agreement)
+        notes[question] = [setting.scheduler, setting.steps, found.agreement, found.drawn]
+    solver, steps, agreement, drawn = checked_list("the converged solution", notes[question])
+    return Truth(Setting(steps, in_full(space.length(solver, steps)), solver), agreement, drawn)

@@ -146,22 +146,28 @@ def record(
         if targets
         for target in find_targets(denoiser, targets)
     ]
-    ended: list[tuple[int, Prices, list[float]]] = []
+    ended: list[tuple[int, int, Prices, list[float]]] = []
 
     def on_run(run: Run) -> None:
         prices = prices_of(run, overhead) if targets else Prices({}, overhead)
-        ended.append((run.stats.steps, prices, run.noise_levels))
+        planned = run.stats.steps if run.plan is None else len(run.plan)
+        ended.append((run.stats.steps, planned, prices, run.noise_levels))
 
     policy = UniformPolicy(1, targets=targets) if targets else JumpPolicy(1)
     full = Setting(setting.steps, policy)
     with watched(found, keep), altered_scores(subject, setting.scheduler, keep_score) as timings:
         subject.draw(full, batch, on_run)
-    ((steps, prices, levels),) = ended
+    ((steps, planned, prices, levels),) = ended
     even = all(len(features) % steps == 0 for features in rows.values())
     grams = {name: _gram(features, steps) for name, features in rows.items()} if even else {}
-    influence = influences(scheduler_of(subject, setting.scheduler), timings[-1], steps)
+    # A pipeline may end before its scheduler; nothing changes in the steps that are left.
+    left = planned - steps
+    grams = {name: np.pad(gram, (0, left), "edge") for name, gram in grams.items()}
+    seen = np.stack(scores[-steps:] + scores[-1:] * left)
+    timed = scheduler_of(subject, setting.scheduler)
+    influence = None if left else influences(timed, timings[-1], steps)
     ordered = {name: prices.saved[name] for name in rows}
-    return Recording(grams, np.stack(scores), levels, replace(prices, saved=ordered), influence)
+    return Recording(grams, seen, levels, replace(prices, saved=ordered), influence)
 
 
 def elements_of(values: Tensor, most: int = SCORE_ELEMENTS) -> np.ndarray:

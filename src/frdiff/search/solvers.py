@@ -11,7 +11,14 @@ from diffusers import SchedulerMixin
 from frdiff.plan import Plan
 from frdiff.policy import JumpPolicy, config_hash
 from frdiff.sampling import REFUSALS
-from frdiff.schedulers import CONVERGED, CONVERGED_STEPS, interchangeable, scheduler_name
+from frdiff.schedulers import (
+    CONVERGED,
+    CONVERGED_STEPS,
+    adds_noise,
+    flow_schedulers,
+    interchangeable,
+    is_flow,
+)
 from frdiff.search.measure import decibels, middle
 from frdiff.search.space import in_full
 from frdiff.search.subject import Batch, PipelineSubject, Subject, scheduler_of
@@ -23,11 +30,20 @@ CHOICES = ("dpm++", "unipc", "dpm++karras", "unipckarras")
 # What may come closest to the converged solution, and with how large a share of the steps. Two that
 # agree must not err alike: solvers on the same noise levels share what the last of these leaves.
 CONVERGING = ((CONVERGED, 1.0), ("unipckarras", 1.5), ("dpm++", 1.0), ("unipc", 1.5))
+FLOWS_CONVERGING = (
+    ("flow-unipc-karras", 1.0),
+    ("flow-unipc-exponential", 1.5),
+    ("flow-heun-karras", 0.75),
+    ("flow-dpm++", 1.5),
+)
 NEARER = 3.0  # dB
+ENOUGH = 60.0  # dB, beyond which no others are looked at
 
 
 def solvers_of(subject: Subject, allow_scheduler: bool) -> list[str | None]:
     """The solvers to choose from: None, the subject's own, and others that draw the same.
+
+    For flow matching, solvers on the own noise levels and Euler on others; see `crossed` too.
 
     Raises:
         ValueError: others are allowed, and the subject's own cannot be replaced.
@@ -40,7 +56,8 @@ def solvers_of(subject: Subject, allow_scheduler: bool) -> list[str | None]:
             "leave allow_scheduler out"
         )
     own = _identity(subject.scheduler)
-    others = [name for name in CHOICES if _identity(scheduler_of(subject, name)) != own]
+    choices = flow_schedulers() if is_flow(subject.scheduler) else CHOICES
+    others = [name for name in choices if _identity(scheduler_of(subject, name)) != own]
     return [None, *others]
 
 
@@ -60,10 +77,12 @@ class Truth:
         setting: with many steps; the full run itself where nothing is known to come closer.
         agreement: how near another setting with many steps comes to it, in dB: what lies above
             cannot be told; None for the full run itself.
+        drawn: steps of all the runs that were compared.
     """
 
     setting: Setting
     agreement: float | None = None
+    drawn: int = 0
 
 
 def converged(
@@ -86,64 +105,80 @@ def converged(
     def setting(solver: str | None, steps: int) -> Setting:
         return Setting(steps, in_full(lengths(solver, steps)), solver)
 
+    def nearness(one: Setting, other: Setting) -> float:
+        return middle(decibels(drawn(one), drawn(other), subject.peak))
+
+    compared: dict[Setting, np.ndarray] = {}
+
+    def drawn(one: Setting) -> np.ndarray:
+        if one not in compared:
+            compared[one] = draw(one)
+        return compared[one]
+
+    def truth(one: Setting, agreement: float | None = None) -> Truth:
+        steps = sum(lengths(each.scheduler, each.steps) for each in compared)
+        return Truth(one, agreement, steps)
+
     full = setting(None, num_steps)
-    if not subject.takes_steps or _adds_noise(subject):
-        return Truth(full)
-    most = max(CONVERGED_STEPS, 2 * num_steps)
+    if not subject.takes_steps or adds_noise(subject.scheduler):
+        return truth(full)
     if _interchangeable(subject):
-        found = [setting(solver, int(share * most)) for solver, share in CONVERGING]
-    else:
-        limit = subject.scheduler.config.get("num_train_timesteps") or 4 * num_steps
-        counts = sorted({min(times * num_steps, limit) for times in (4, 2)}, reverse=True)
-        found = [setting(None, steps) for steps in counts]
-    samples = [draw(one) for one in found]
-
-    def agreement(first: np.ndarray, second: np.ndarray) -> float:
-        return middle(decibels(first, second, subject.peak))
-
-    pairs = list(itertools.combinations(range(len(found)), 2))
-    best, (one, other) = max(
-        ((agreement(samples[i], samples[k]), (i, k)) for i, k in pairs), default=(0.0, (0, 0))
-    )
-    if not pairs or best < agreement(samples[one], draw(full)) + NEARER:
-        return Truth(full)
-    first, second = found[one], found[other]
-    cheaper = min(first, second, key=lambda each: lengths(each.scheduler, each.steps))
-    return Truth(cheaper if _interchangeable(subject) else first, best)
-
-
-def _adds_noise(subject: Subject) -> bool:
-    """Whether the scheduler is known to: a named one that is not interchangeable."""
-    known = scheduler_name(subject.scheduler) is not None
-    return known and not interchangeable(subject.scheduler)
+        most = max(CONVERGED_STEPS, 2 * num_steps)
+        shares = FLOWS_CONVERGING if is_flow(subject.scheduler) else CONVERGING
+        works = [(solver, int(share * most)) for solver, share in shares if lengths(solver, most)]
+        found = [setting(solver, steps) for solver, steps in works]
+        best: tuple[float, Setting] = -np.inf, full
+        for one, other in itertools.combinations(found, 2):
+            cheaper = min(one, other, key=lambda each: lengths(each.scheduler, each.steps))
+            best = max(best, (nearness(one, other), cheaper), key=lambda pair: pair[0])
+            if best[0] >= ENOUGH:
+                break
+        if best[1] is not full:
+            return truth(best[1], best[0])
+    limit = subject.scheduler.config.get("num_train_timesteps") or 4 * num_steps
+    many, some = (setting(None, min(times * num_steps, limit)) for times in (4, 2))
+    agreement = nearness(many, some)
+    converges = agreement >= nearness(many, full) + NEARER
+    return truth(many, agreement) if converges else truth(full)
 
 
 class Lengths:
     """How many steps a run takes, given the solver and `num_inference_steps`.
 
     Some schedulers round, some begin with more, and second-order ones evaluate twice; a pipeline
-    that begins in the middle takes a part of them. What the scheduler says is believed where it
-    says the same of the full run as that shows; elsewhere a run begins, and ends with its first
-    step.
+    that begins in the middle takes a part of them. What a scheduler says is believed if a run as
+    long as the full one shows the same; elsewhere a run begins, and ends with its first step.
 
     Args:
         num_steps: `num_inference_steps` of the full run.
         batch: from which a sample is drawn.
+
+    Raises:
+        Exception: whatever the pipeline raises with its own scheduler.
     """
 
     def __init__(self, subject: Subject, num_steps: int, batch: Batch) -> None:
         self.subject = subject
         self.batch = Batch(batch.seed, batch.prompts[: subject.per_call or 1])
-        full = self._begun(None, num_steps)
-        self.believed = self._said(None, num_steps) == full
-        self.known: dict[tuple[str | None, int], int] = {(None, num_steps): full}
+        self.num_steps = num_steps
+        self.known: dict[tuple[str | None, int], int] = {}
+        self.believed: dict[str | None, bool] = {}
+        self._meet(None, self._begun(None, num_steps))
 
     def __call__(self, solver: str | None, steps: int) -> int:
-        """Of the run; 0 if there can be none."""
+        """Of the run; 0 if there can be none, whatever is the reason."""
+        if solver not in self.believed:
+            self._meet(solver, self._tried(solver, self.num_steps))
+        if not self.known[solver, self.num_steps]:
+            return 0
         if (solver, steps) not in self.known:
-            said = self._said(solver, steps) if self.believed else None
+            said = self._said(solver, steps) if self.believed[solver] else None
             self.known[solver, steps] = self._tried(solver, steps) if said is None else said
         return self.known[solver, steps]
+
+    def _meet(self, solver: str | None, shown: int) -> None:
+        self.known[solver, self.num_steps] = shown
+        self.believed[solver] = self._said(solver, self.num_steps) == shown
 
     def _said(self, solver: str | None, steps: int) -> int | None:
         """By the scheduler; None if it wants to know more, as flow matching does."""

@@ -143,14 +143,19 @@ class Space:
             return self.num_steps if self.length(solver, self.num_steps) <= most else None
         # Runs grow with what is asked for, and hardly slower than the full run's length tells.
         counts = range(1, math.ceil(SLACK * most * max(self.num_steps / self.full, 1)) + 1)
-        found = bisect_right(counts, most, key=lambda steps: self.length(solver, steps))
+
+        def length(steps: int) -> float:
+            # There are none of few steps where runs begin late, and none of very many.
+            return self.length(solver, steps) or (math.inf if steps > self.num_steps else 0)
+
+        found = bisect_right(counts, most, key=length)
         return found if found and self.length(solver, found) else None
 
-    def counts(self, lengths: Sequence[int]) -> list[int]:
+    def counts(self, solvers: Sequence[str | None], lengths: Sequence[int]) -> list[int]:
         """Of `num_inference_steps`, those whose runs are about as long as asked for, ascending."""
         if not self.varies_steps:
             return [self.num_steps]
-        pairs = itertools.product(self.solvers, lengths)
+        pairs = itertools.product(solvers, lengths)
         found = {self.longest(solver, wanted) for solver, wanted in pairs}
         return sorted(steps for steps in found if steps is not None and steps > 1)
 

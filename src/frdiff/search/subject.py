@@ -106,7 +106,7 @@ class PipelineSubject:
         return self.pipe.scheduler
 
     def settled(self, steps: int, batch: Batch) -> "PipelineSubject":
-        """The same pipeline with what two short trials show: how it is called, what it makes.
+        """The same pipeline with what short trials show: how it is called, what it makes.
 
         Nearly all steps of the trials are jumps.
 
@@ -117,24 +117,44 @@ class PipelineSubject:
         Raises:
             Exception: whatever the pipeline raises when it is asked for one sample.
         """
-        subject = self
+        subject, one = self, calls_for(batch.prompts[:1], batch.seed, 1)[0]
         with _without_advice(), apply(self.pipe, JumpPolicy(steps)) as run:
-            two = batch.prompts[:2]
-            if len(two) == 2 and asks_for_number(self.pipe, self.inputs):
-                try:
-                    made = as_array(self._call(calls_for(two, batch.seed, None)[0], steps))
-                    if len(made) == 2:
-                        return replace(self, pictures=_are_pictures(made))
-                except REFUSALS:
-                    pass  # one alone says what is wrong, if anything is
-            result = self._call(calls_for(two[:1], batch.seed, 1)[0], steps)
+            together = asks_for_number(self.pipe, self.inputs) and self._makes_two(steps, batch)
             try:
-                made = as_array(result)
-            except NoArrayError:
-                if run.latents is None:
-                    raise
-                made, subject = _array(run.latents), replace(self, latents=True)
-        return replace(subject, per_call=len(made), pictures=_are_pictures(made))
+                made = self._made(one, steps, run)
+            except REFUSALS as error:
+                subject = replace(self, latents=True)
+                try:
+                    made = subject._made(one, steps, run)
+                except REFUSALS:
+                    raise error from None
+                warnings.warn(
+                    f"final latents are compared, for want of samples: {error}",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        # Inputs may decide that there are two whatever is asked for.
+        number = None if together and len(made) == 1 else len(made)
+        pictures = bool(made.min() >= 0 and made.max() <= 1)
+        return replace(subject, per_call=number, pictures=pictures)
+
+    def _made(self, call: Call, steps: int, run: Run) -> np.ndarray:
+        """What one call makes, or its final latents if it returns nothing that is an array."""
+        result = self._call(call, steps)
+        try:
+            return as_array(result)
+        except NoArrayError:
+            if not self.latents:
+                raise
+            return _array(run.latents)
+
+    def _makes_two(self, steps: int, batch: Batch) -> bool:
+        """Whether asking for two samples makes two."""
+        two = (batch.prompts * 2)[:2]
+        try:
+            return len(as_array(self._call(calls_for(two, batch.seed, None)[0], steps))) == 2
+        except REFUSALS:
+            return False  # one alone says what is wrong, if anything is
 
     def run(self, steps: int, batch: Batch, *, gradient: bool = False) -> np.ndarray:
         """What the pipeline returns as it is now.
@@ -287,10 +307,6 @@ def altered_scores(
                 delattr(scheduler, name)
             else:
                 setattr(scheduler, name, method)
-
-
-def _are_pictures(made: np.ndarray) -> bool:
-    return bool(made.min() >= 0 and made.max() <= 1)
 
 
 def _array(latents: Tensor | None) -> np.ndarray:

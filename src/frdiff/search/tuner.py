@@ -11,6 +11,7 @@ from frdiff.clock import noise_coordinates
 from frdiff.policy import Origin, TablePolicy, config_hash
 from frdiff.search.measure import Measure, middle, standard_error
 from frdiff.search.shapes import Shape, affordable
+from frdiff.search.solvers import Truth
 from frdiff.search.space import Space, table_of
 from frdiff.search.subject import PipelineSubject, Subject, scheduler_of
 from frdiff.search.within import (
@@ -23,9 +24,10 @@ from frdiff.search.within import (
 from frdiff.setting import Setting
 from frdiff.version import __version__
 
-__all__ = ["RECORDED", "Tuned", "Tuner", "versions"]
+__all__ = ["AGREED", "RECORDED", "Tuned", "Tuner", "versions"]
 
-RECORDED = 4
+RECORDED = 4  # samples of which full runs are recorded
+AGREED = 2  # samples from which the converged solution is chosen
 STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
@@ -60,7 +62,7 @@ class Tuner:
         quantile: of decibels, see `frdiff.search.measure.middle`.
         climbs: whether single keyframes are moved.
         seed: of proposals.
-        agreement: see `frdiff.search.solvers.Truth`.
+        truth: what is measured against.
     """
 
     subject: Subject
@@ -70,7 +72,7 @@ class Tuner:
     quantile: float
     climbs: bool
     seed: int
-    agreement: float | None = None
+    truth: Truth
 
     def evaluations(self, budget: float) -> int:
         """How many policies are worth measuring, within a budget in full steps."""
@@ -117,7 +119,7 @@ class Tuner:
             spent: on learning them, in full runs of the calibration half.
         """
         space = self.space
-        settings = [*fewer_steps(budget, space), space.copying(keyframes)]
+        settings = [*fewer_steps(budget, space, space.solvers), space.copying(keyframes)]
         names = ["fewer steps"] * (len(settings) - 1) + ["gates"]
         candidates = [
             Candidate(name, setting, space.cost(setting), middle(values, self.quantile))
@@ -153,8 +155,8 @@ class Tuner:
             "held_out_db": qualities[chosen],
             "search_runs": spent + self._spent(),
         }
-        if self.agreement is not None:
-            figures["converged_db"] = self.agreement
+        if self.truth.agreement is not None:
+            figures["converged_db"] = self.truth.agreement
         if has_rival:
             figures["fewer_steps_cost"] = candidates[0].cost
             figures["fewer_steps_held_out_db"] = qualities[0]
@@ -169,8 +171,9 @@ class Tuner:
         asked = [setting for half in halves for setting in (half.truth, *half.asked.values())]
         few: float = sum(recording.steps for recording in self.space.recordings.values())
         few += sum(map(self.space.cost, self.space.steered.values()))
-        share = RECORDED / sum(len(batch.prompts) for batch in self.calibration.batches)
-        return (sum(map(self.space.cost, asked)) + share * few) / self.space.full
+        few = RECORDED * few + AGREED * self.truth.drawn
+        samples = sum(len(batch.prompts) for batch in self.calibration.batches)
+        return (sum(map(self.space.cost, asked)) + few / samples) / self.space.full
 
     def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.
