@@ -2,15 +2,15 @@
 
 What is counted is the code that runs: a copy of the denoiser without weights makes a full pass on
 fake tensors, which computes nothing, needs no memory and leaves the denoiser itself alone. Where
-its code needs the contents of its inputs, the denoiser itself makes the pass. What a reuse step
-costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings, norms and
-element-wise work count as none.
+its code needs the contents of its inputs, the denoiser itself makes the pass; what flexible
+attention computes is then left out. What a reuse step costs follows: all but the targets. A MAC is
+one multiply-accumulate; embeddings, norms and element-wise work count as none.
 """
 
 import copy
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Features, Target, find_targets, watched
+from frdiff.adapters.structure import WEIGHTED
 from frdiff.calls import copied
 from frdiff.denoisers import find_denoisers, frozen
 from frdiff.patch import unpatched
@@ -166,7 +167,10 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
         if example.device.type == "meta":
             raise
     with torch.no_grad(), unpatched(denoiser), frozen([denoiser]):
-        return _counted(denoiser, policy, example.real())
+        try:
+            return _counted(denoiser, policy, example.real())
+        except (NotImplementedError, TypeError):  # flexible attention runs under no counter
+            return _counted(denoiser, policy, example.real(), _LayerCounter(denoiser))
 
 
 @contextmanager
@@ -180,20 +184,72 @@ def _silent_fakes() -> Iterator[None]:
         logger.disabled = before
 
 
-def _counted(denoiser: nn.Module, policy: Policy, call: tuple[tuple, dict[str, Any]]) -> CallCost:
+class _OperationCounter(FlopCounterMode):
+    """Counts the operations that run, attention's too."""
+
+    def __init__(self) -> None:
+        super().__init__(display=False, custom_mapping=CPU_ATTENTION)
+
+    def macs(self) -> dict[str, int]:
+        """By module name; `"Global"` for all."""
+        return {name: sum(ops.values()) // 2 for name, ops in self.get_flop_counts().items()}
+
+
+class _LayerCounter:
+    """Counts linear layers and convolutions by their shapes, and no attention."""
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        self.denoiser = denoiser
+        self.counts: Counter[str] = Counter()
+
+    def __enter__(self) -> None:
+        root = type(self.denoiser).__name__
+        self.handles = [
+            layer.register_forward_hook(self._hook(f"{root}.{name}"))
+            for name, layer in self.denoiser.named_modules()
+            if isinstance(layer, WEIGHTED)
+        ]
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple, Tensor], None]:
+        parts = name.split(".")
+        owners = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+        def count(layer: nn.Module, args: tuple, output: Tensor) -> None:
+            weight = layer.get_parameter("weight")
+            for owner in (*owners, "Global"):
+                self.counts[owner] += output.numel() * (weight.numel() // len(weight))
+
+        return count
+
+    def macs(self) -> dict[str, int]:
+        """By module name; `"Global"` for all."""
+        return self.counts
+
+
+def _counted(
+    denoiser: nn.Module,
+    policy: Policy,
+    call: tuple[tuple, dict[str, Any]],
+    counter: _OperationCounter | _LayerCounter | None = None,
+) -> CallCost:
     """The cost of a call, from one full pass of it."""
+    counter = counter or _OperationCounter()
     targets = find_targets(denoiser, policy.targets) if policy.targets else []
     stored: Counter[str] = Counter()
 
     def measure(target: Target, features: Features) -> None:
         stored[target.name] += sum(x.numel() * x.element_size() for x in features)
 
-    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     args, kwargs = copied(call)  # the denoiser may empty lists
-    # Compiled blocks within the denoiser would refuse a counter.
-    with torch.compiler.set_stance("force_eager"), watched(targets, measure), counter:
+    # Compiled blocks would refuse a counter of operations; flexible attention compiles itself.
+    stance = "force_eager" if isinstance(counter, _OperationCounter) else "default"
+    with torch.compiler.set_stance(stance), watched(targets, measure), counter:
         denoiser(*args, **kwargs)
-    counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    counts = counter.macs()
     root = type(denoiser).__name__
     names = {module: f"{root}.{name}" for name, module in denoiser.named_modules()}
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from frdiff.bench.measure import Drawing, Setup, draw
 from frdiff.bench.methods import Method, solver_label
@@ -30,7 +29,7 @@ from frdiff.bench.results import (
     result_path,
     write_result,
 )
-from frdiff.compare import ssim
+from frdiff.compare import picture, ssim
 from frdiff.denoisers import find_denoisers, weights_hash
 
 __all__ = ["Bench", "choose_prompts", "is_finished", "measure_all", "write_absence"]
@@ -230,8 +229,7 @@ def _measure(bench: Bench, group: Sequence[Method], references: _References) -> 
         )
         path = bench.path(method)
         # The strip first: a run that is killed in between counts as unfinished.
-        tiles = (np.concatenate(drawing.images[:STRIP_PICTURES], axis=1) * 255).round()
-        strip = Image.fromarray(np.squeeze(tiles.astype(np.uint8)))
+        strip = picture(np.concatenate(drawing.images[:STRIP_PICTURES], axis=1))
         path.parent.mkdir(parents=True, exist_ok=True)
         strip.save(path.with_suffix(".tmp"), "PNG")
         path.with_suffix(".tmp").replace(path.with_suffix(".png"))

@@ -5,13 +5,16 @@ from typing import Any
 
 from torch import nn
 
-from frdiff.catalogue import images, molecules, sequences, sound, streams, unets, video
+from frdiff.catalogue import blocks, images, molecules, sequences, sound, streams, unets, video
+from frdiff.catalogue.blocks import NOT_DENOISERS
 from frdiff.catalogue.draw import Draw
 from frdiff.catalogue.registry import CALLS, CallSize
 
 __all__ = [
     "CALLS",
+    "NOT_DENOISERS",
     "CallSize",
+    "blocks",
     "example_call",
     "images",
     "molecules",
