@@ -54,7 +54,7 @@ def test_batch_and_meta_device(name):
     model = DENOISERS[name]()
     shapes = [tensor.shape for tensor in tensors(model(**tiny_call(name, model, batch=2)))]
     if name != "Cosmos3OmniTransformer":  # one sample, without a batch
-        assert all(2 in shape for shape in shapes) or len(shapes) == 2
+        assert all(shape[0] % 2 == 0 for shape in shapes) or len(shapes) == 2
     call = tiny_call(name, model.to("meta"), batch=2)
     assert tensors(call)[0].is_meta
     if name not in READS_CONTENTS:

@@ -1,9 +1,9 @@
 """Costs: MACs and stored bytes of a denoiser call, in full and on a reuse step.
 
 What is counted is the code that runs: a copy of the denoiser without weights makes a full pass on
-fake tensors, which computes nothing, needs no memory and leaves the denoiser itself alone. Where
-its code needs the contents of its inputs, the denoiser itself makes the pass. What a reuse step
-costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings, norms and
+fake tensors, which computes nothing but whole numbers, needs no memory and leaves the denoiser
+itself alone. Where its code stops at fake tensors, the denoiser itself makes the pass. What a reuse
+step costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings, norms and
 element-wise work count as none.
 """
 
@@ -11,18 +11,20 @@ import copy
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Features, Target, find_targets, watched
+from frdiff.calls import copied
+from frdiff.contents import KnownContents
 from frdiff.denoisers import find_denoisers, frozen
 from frdiff.patch import unpatched
 from frdiff.policy import Policy
@@ -76,8 +78,8 @@ class Example:
         return torch.device("cpu")
 
     def fake(self) -> tuple[tuple, dict[str, Any]]:
-        """Arguments and named arguments, as fake tensors."""
-        return tree_map_only(_Remembered, lambda held: held.fake, self._call)
+        """Arguments and named arguments as fake tensors, but whole numbers that are remembered."""
+        return tree_map_only(_Remembered, _Remembered.known, self._call)
 
     def real(self) -> tuple[tuple, dict[str, Any]]:
         """Arguments and named arguments with the contents remembered, zeros where none are."""
@@ -88,6 +90,12 @@ class Example:
 class _Remembered:
     fake: Tensor
     contents: Tensor | None
+
+    def known(self) -> Tensor:
+        if self.contents is None or self.fake.is_floating_point():
+            return self.fake
+        with unset_fake_temporarily():
+            return self.contents.to(self.fake.device, copy=True)
 
     def real(self) -> Tensor:
         if self.contents is not None:
@@ -160,7 +168,7 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
     try:
         with example.mode, torch.no_grad(), _silent_fakes():
             skeleton = _skeleton(denoiser, example.device)
-            return _counted(skeleton, policy, example.fake())
+            return _counted(skeleton, policy, example.fake(), KnownContents())
     except Exception:  # whatever a model's own code raises on tensors without contents
         if example.device.type == "meta":
             raise
@@ -179,8 +187,13 @@ def _silent_fakes() -> Iterator[None]:
         logger.disabled = before
 
 
-def _counted(denoiser: nn.Module, policy: Policy, call: tuple[tuple, dict[str, Any]]) -> CallCost:
-    """The cost of a call, from one full pass of it."""
+def _counted(
+    denoiser: nn.Module,
+    policy: Policy,
+    call: tuple[tuple, dict[str, Any]],
+    mode: AbstractContextManager = nullcontext(),
+) -> CallCost:
+    """The cost of a call, from one full pass of it, in a mode if need be."""
     targets = find_targets(denoiser, policy.targets) if policy.targets else []
     stored: Counter[str] = Counter()
 
@@ -188,9 +201,9 @@ def _counted(denoiser: nn.Module, policy: Policy, call: tuple[tuple, dict[str, A
         stored[target.name] += sum(x.numel() * x.element_size() for x in features)
 
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-    args, kwargs = tree_map(lambda leaf: leaf, call)  # lists that the denoiser empties are copied
+    args, kwargs = copied(call)  # the denoiser may empty lists
     # Compiled blocks within the denoiser would refuse a counter.
-    with torch.compiler.set_stance("force_eager"), watched(targets, measure), counter:
+    with torch.compiler.set_stance("force_eager"), watched(targets, measure), counter, mode:
         denoiser(*args, **kwargs)
     counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     root = type(denoiser).__name__

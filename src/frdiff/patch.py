@@ -47,7 +47,7 @@ class DenoiserPatch:
     def __init__(self, denoiser: nn.Module, policy: Policy) -> None:
         self.denoiser = denoiser
         self.targets = find_targets(denoiser, policy.targets) if policy.targets else []
-        self.groups = grouped(self.targets, policy.groups)
+        self.groups = grouped(self.targets, policy.groups) if self.targets else []
         self.stores = policy.reuses
         self.scores = policy.score_depth > 0
         self.thread: int | None = None

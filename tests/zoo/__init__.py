@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from frdiff.catalogue import example_call
-from zoo import images, molecules, sequences, sound, streams, unets, video
+from zoo import blocks, images, molecules, sequences, sound, streams, unets, video
 
 __all__ = ["DENOISERS", "make_denoiser", "tiny_call"]
 
@@ -21,6 +21,7 @@ CONFIGS: dict[str, dict[str, Any]] = (
     | streams.CONFIGS
     | sound.CONFIGS
     | molecules.CONFIGS
+    | blocks.CONFIGS
 )
 
 # Where 8 by 8 latents, 3 frames and 5 words are not what a class can take.

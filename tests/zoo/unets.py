@@ -14,6 +14,14 @@ CONFIGS = {
         "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     },
+    "UNetControlNetXSModel": {
+        "sample_size": 8, "block_out_channels": (8, 16), "norm_num_groups": 4,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": 8, "num_attention_heads": 2, "ctrl_block_out_channels": (4, 8),
+        "ctrl_conditioning_embedding_out_channels": (4, 4, 4, 4), "ctrl_num_attention_heads": 2,
+        "ctrl_max_norm_num_groups": 2,
+    },
     "UNet3DConditionModel": UNET | {
         "sample_size": 8, "cross_attention_dim": 8, "attention_head_dim": 4,
         "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),

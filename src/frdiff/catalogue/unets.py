@@ -15,23 +15,37 @@ def pixel_unet(c: Any, d: Draw) -> dict[str, Any]:
     return {"sample": d.image(c.in_channels), "timestep": d.step(), **labels}
 
 
+def _picture_size(c: Any, d: Draw) -> dict[str, Any]:
+    """What SDXL adds to time: a second encoder's text, and the picture's size, crop and target."""
+    if c.addition_embed_type != "text_time":
+        return {}
+    edge = 8.0 * d.height
+    ids = d.each(edge, edge, 0, 0, edge, edge)
+    pooled = c.projection_class_embeddings_input_dim - ids.shape[1] * c.addition_time_embed_dim
+    return {"added_cond_kwargs": {"text_embeds": d.vector(pooled), "time_ids": ids}}
+
+
 @calls("UNet2DConditionModel", size=64, at="512 px, as Stable Diffusion")
 def text_unet(c: Any, d: Draw) -> dict[str, Any]:
-    """Stable Diffusion and SDXL, whose second text encoder and picture size enter with time."""
-    added = {}
-    if c.addition_embed_type == "text_time":
-        ids = 6  # original size, crop, target size
-        pooled = c.projection_class_embeddings_input_dim - ids * c.addition_time_embed_dim
-        edge = 8.0 * d.height
-        added = {
-            "text_embeds": d.vector(pooled),
-            "time_ids": d.each(edge, edge, 0, 0, edge, edge),
-        }
+    """Stable Diffusion and SDXL."""
     return {
         "sample": d.image(c.in_channels),
         "timestep": d.step(),
         "encoder_hidden_states": d.text(c.encoder_hid_dim or c.cross_attention_dim),
-        **({"added_cond_kwargs": added} if added else {}),
+        **_picture_size(c, d),
+    }
+
+
+@calls("UNetControlNetXSModel", size=64, at="512 px, as Stable Diffusion")
+def controlnet_xs(c: Any, d: Draw) -> dict[str, Any]:
+    """ControlNet-XS: a U-Net together with the smaller one that steers it by a picture."""
+    picture = d.normal(d.batch, c.ctrl_conditioning_channels, 8 * d.height, 8 * d.width)
+    return {
+        "sample": d.image(4),
+        "timestep": d.step(),
+        "encoder_hidden_states": d.text(c.cross_attention_dim),
+        "controlnet_cond": picture,
+        **_picture_size(c, d),
     }
 
 
