@@ -56,6 +56,7 @@ def main() -> None:
                     speedup=speedup,
                     method=method,
                     guidance=shipped.guidance,
+                    inputs=shipped.inputs,
                 )
                 setting = tuned_setting(policy, SOLVER)
                 runs = policy.origin.figures["search_runs"]

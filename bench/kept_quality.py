@@ -42,6 +42,7 @@ def main() -> None:
             num_steps=STEPS,
             min_psnr=options.min_psnr,
             guidance=shipped.guidance,
+            inputs=shipped.inputs,
             allow_scheduler=True,
             evaluations=options.evaluations,
             seed=seed,

@@ -48,6 +48,7 @@ def main() -> None:
                 budget=policy.origin.figures["cost"] / steps,
                 vary=VARY,
                 guidance=shipped.guidance,
+                inputs=shipped.inputs,
                 evaluations=options.evaluations,
             )
             row = f"{model:10} {solver:11} {steps:5}"

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,11 @@ from diffusers import DiffusionPipeline
 
 import frdiff
 from frdiff.bench.runner import choose_prompts
+from frdiff.bench.suites import suite_of
 from frdiff.compare import psnr
-from frdiff.models import GUIDANCE, shipped_captions
+from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.policy import Policy
-from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample
+from frdiff.sampling import sample
 from frdiff.setting import Setting
 
 BATCH = 16
@@ -64,10 +66,16 @@ class Shipped:
         """The guidance scale it is drawn with."""
         return GUIDANCE[self.name]
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What else the pipeline is called with."""
+        return INPUTS.get(self.name, {})
+
     @cached_property
     def truth(self) -> np.ndarray:
         """The converged solution."""
-        return self.draw(Setting(CONVERGED_STEPS, None, CONVERGED))
+        reference = suite_of(self.pipe).reference
+        return self.draw(Setting(reference.steps, None, reference.scheduler))
 
     def draw(self, setting: Setting) -> np.ndarray:
         """Pictures (N, H, W, C) in [0, 1]."""
@@ -81,6 +89,7 @@ class Shipped:
                     steps=setting.steps,
                     seed=self.seed + start,
                     guidance=self.guidance,
+                    inputs=self.inputs,
                 )
                 for start in range(0, self.pictures, BATCH)
             ]

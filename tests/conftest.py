@@ -175,3 +175,11 @@ def scheduler():
 @pytest.fixture
 def pipe():
     return make_pipe()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A small pipeline in a folder, as users have them."""
+    path = tmp_path_factory.mktemp("pipe")
+    make_dit_pipe().save_pretrained(path)
+    return str(path)

@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMPipeline,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+)
 
 import frdiff
 import frdiff.sampling
 from conftest import ddim, make_dit_pipe, make_pixel_unet
-from frdiff.compare import Contender, compare, draw_grid, psnr, ssim
+from frdiff.compare import Contender, compare, draw_grid, picture, psnr, ssim
 from frdiff.sampling import (
     CONVERGED,
     SCHEDULERS,
@@ -58,8 +63,14 @@ def test_contenders_draw_the_same_noise_and_the_first_is_the_reference():
     assert full.psnr_converged == float("inf")
     assert set(ours.row()) == {
         "name", "steps", "seconds", "speedup", "macs_ratio", "psnr", "ssim", "bank_bytes_peak",
-        "psnr_converged",
+        "psnr_converged", "seconds_spread",
     }  # fmt: skip
+    # What stands beside one another in a table agrees.
+    assert ours.speedup == full.seconds / ours.seconds
+    assert ours.seconds == pytest.approx(sum(ours.rounds) / 2)
+    fastest, slowest = sorted(ours.rounds)
+    assert ours.seconds * (1 + ours.spread) == pytest.approx(slowest)
+    assert ours.seconds * (1 - ours.spread) == pytest.approx(fastest)
 
 
 def test_a_contender_may_have_its_own_scheduler_and_the_pipeline_keeps_its():
@@ -76,10 +87,10 @@ def test_schedulers_know_their_names():
     pipe = make_dit_pipe()
     for name in SCHEDULERS:
         assert scheduler_name(set_scheduler(pipe, name)) == name
-    assert scheduler_name(FlowMatchEulerDiscreteScheduler()) is None
+    assert scheduler_name(LCMScheduler()) is None
     assert interchangeable(set_scheduler(pipe, "euler"))
     assert not interchangeable(set_scheduler(pipe, "euler-a"))
-    assert not interchangeable(FlowMatchEulerDiscreteScheduler())
+    assert not interchangeable(LCMScheduler())
 
 
 def test_compare_refuses_what_it_cannot_measure():
@@ -156,6 +167,28 @@ def test_ddim_does_not_clip_latents_unless_told():
     pipe = make_dit_pipe()
     pipe.scheduler = DPMSolverMultistepScheduler()
     assert set_scheduler(pipe, "ddim").config.clip_sample is False
+
+
+def test_grid_takes_grey_pictures_and_prompts_of_several_lines():
+    grey = np.full((2, 16, 16, 1), 0.5)
+    sheet = draw_grid([("", grey)], ["two\nlines", ""])
+    assert sheet.getpixel((sheet.width - 5, sheet.height - 5)) == (128, 128, 128)
+    assert picture(grey[0]).mode == "L"
+    with pytest.raises(
+        ValueError, match=r"a picture is \(H, W, 1\) or \(H, W, 3\), got \(4, 4, 2\)"
+    ):
+        picture(np.zeros((4, 4, 2)))
+
+
+def test_videos_are_measured_whole_and_shown_by_their_middle_frame():
+    video = np.zeros((1, 3, 16, 16, 3), np.float32)
+    other = video.copy()
+    other[:, 1] = 0.3
+    # The mean square of a third of the values being 0.09 is 0.03.
+    assert psnr(video, other) == pytest.approx([10 * np.log10(1 / 0.03)], abs=1e-4)
+    assert ssim(video, video) == pytest.approx([1.0])
+    sheet = draw_grid([("", other)], ["a"])
+    assert sheet.getpixel((sheet.width - 5, sheet.height - 5)) == (76, 76, 76)
 
 
 def test_grid_keeps_the_shape_of_pictures():

@@ -72,7 +72,7 @@ def save(network: Embedder, pictures: Tensor, folder: Path) -> None:
 
 
 def main() -> None:
-    """Train both and save three."""
+    """Train both and save each beside its models."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1500, help="updates")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/embedders", help="checkpoints")
@@ -85,7 +85,8 @@ def main() -> None:
     config = EmbedderConfig(3, (32, 64, 96, 128), tuple(captions))
     labels = torch.arange(len(captions))
     network = train_embedder(config, pictures, labels, options.runs / "emoji.pt", options.steps)
-    save(network, pictures[learnt], MODELS / "emoji")
+    for name in ("emoji", "emoji-flow"):
+        save(network, pictures[learnt], MODELS / name)
     save(network, pictures[class_motifs(learnt)], MODELS / "emoji-dit")
 
     pictures, labels = digits()

@@ -1,20 +1,49 @@
 """Diffusion pipelines 2-3x faster without retraining, by reusing features between steps."""
 
-from frdiff.adapters import register_adapter
-from frdiff.models import load_model
-from frdiff.plan import Action, Plan, Step
-from frdiff.policy import (
-    AdaptivePolicy,
-    JumpPolicy,
-    KeyframePolicy,
-    Policy,
-    TablePolicy,
-    UniformPolicy,
-    load_policy,
-)
-from frdiff.run import Run, Stats, apply
-from frdiff.sampling import set_scheduler
-from frdiff.search import tune
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from frdiff.version import __version__
+
+if TYPE_CHECKING:
+    from frdiff.adapters import register_adapter
+    from frdiff.models import load_model
+    from frdiff.plan import Action, Plan, Step
+    from frdiff.policy import (
+        AdaptivePolicy,
+        JumpPolicy,
+        KeyframePolicy,
+        Policy,
+        TablePolicy,
+        UniformPolicy,
+        load_policy,
+    )
+    from frdiff.run import Run, Stats, apply
+    from frdiff.sampling import set_scheduler
+    from frdiff.search import tune
+
+# Where each name lives. It is imported when it is first asked for: torch and diffusers take
+# seconds, and neither the command line's help nor the version needs them.
+_HOMES = {
+    "Action": "plan",
+    "AdaptivePolicy": "policy",
+    "JumpPolicy": "policy",
+    "KeyframePolicy": "policy",
+    "Plan": "plan",
+    "Policy": "policy",
+    "Run": "run",
+    "Stats": "run",
+    "Step": "plan",
+    "TablePolicy": "policy",
+    "UniformPolicy": "policy",
+    "apply": "run",
+    "load_model": "models",
+    "load_policy": "policy",
+    "register_adapter": "adapters",
+    "set_scheduler": "sampling",
+    "tune": "search",
+}
 
 __all__ = [
     "Action",
@@ -28,6 +57,7 @@ __all__ = [
     "Step",
     "TablePolicy",
     "UniformPolicy",
+    "__version__",
     "apply",
     "load_model",
     "load_policy",
@@ -35,3 +65,18 @@ __all__ = [
     "set_scheduler",
     "tune",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        found = getattr(import_module(f"frdiff.{_HOMES[name]}"), name)
+    elif not name.startswith("_") and find_spec(f"frdiff.{name}") is not None:
+        found = import_module(f"frdiff.{name}")
+    else:
+        raise AttributeError(f"module 'frdiff' has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,8 +21,6 @@ __all__ = ["MAX_CONTEXTS", "Bank", "Context", "Shelf", "Slot", "scalars"]
 
 MAX_CONTEXTS = 16
 
-Features = tuple[Tensor, ...]
-
 
 class Slot:
     """The features of one target in one context, one per stream.
@@ -43,12 +41,12 @@ class Slot:
 
     def clear(self) -> None:
         """Forget everything stored."""
-        self.fresh: Features | None = None
-        self.history: tuple[Features, ...] = ()
+        self.fresh: tuple[Tensor, ...] | None = None
+        self.history: tuple[tuple[Tensor, ...], ...] = ()
         self.turns: list[tuple[Any, int, int]] = []
         self.idle: dict[int, Any] = {}
 
-    def store(self, form: Any, features: Features) -> None:
+    def store(self, form: Any, features: tuple[Tensor, ...]) -> None:
         """Take what the target returned in this step, the first time or once more."""
         if self.fresh is None:
             self.fresh, self.turns = (), []
@@ -56,7 +54,7 @@ class Slot:
         self.fresh = self.fresh + features
         self.turns.append((form, begin, len(self.fresh)))
 
-    def fits(self, fresh: Features) -> bool:
+    def fits(self, fresh: tuple[Tensor, ...]) -> bool:
         """Whether features have the shapes of those in the history."""
         return not self.history or _shapes(self.history[0]) == _shapes(fresh)
 
@@ -84,7 +82,7 @@ class Shelf:
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
 
-    def value(self, place: int, turn: int = 0) -> tuple[Any, Features] | None:
+    def value(self, place: int, turn: int = 0) -> tuple[Any, tuple[Tensor, ...]] | None:
         """What slot `place` is forecast to hold at this step: form and features.
 
         None if it was never filled. The features are nobody else's: whoever gets them may change
@@ -100,18 +98,25 @@ class Shelf:
         history = tuple(features[begin:end] for features in slot.history)
         if len(history) == 1:
             return form, tuple(feature.clone() for feature in history[0])
-        return form, _combined(history, self.weights)
+        return form, self._combined(history, self.weights)
 
     def holds(self, place: int) -> bool:
         """Whether slot `place` has a value."""
         return self.weights is not None and bool(self.slots[place].history)
 
-    def blended(self, place: int) -> Features | None:
+    def blended(self, place: int) -> tuple[Tensor, ...] | None:
         """What slot `place` stored in this step, weighed with its history; None if nothing was."""
         slot = self.slots[place]
         if slot.fresh is None or self.weights is None:
             return slot.fresh
-        return _combined((slot.fresh, *slot.history), self.weights)
+        return self._combined((slot.fresh, *slot.history), self.weights)
+
+    @staticmethod
+    def _combined(history: tuple[tuple[Tensor, ...], ...], weights: Tensor) -> tuple[Tensor, ...]:
+        # Streams may differ in type, and lie on several devices.
+        return tuple(
+            combine(stream, weights.to(stream[0])) for stream in zip(*history, strict=True)
+        )
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the history, dropping what is older than `depth`."""
@@ -135,7 +140,7 @@ class Shelf:
             # Padding has weight 0. A second tensor on the same memory, since a compiled graph
             # made for one tensor given twice would not serve two different ones later.
             missing = self.depth - len(kept)
-            slot.history = kept + tuple(_again(kept[-1]) for _ in range(missing) if kept)
+            slot.history = kept + tuple(_twins(kept[-1]) for _ in range(missing) if kept)
             slot.fresh = None
 
     def make_room(self) -> None:
@@ -153,22 +158,9 @@ class Shelf:
     def tensors(self) -> Iterator[Tensor]:
         """Everything held."""
         for slot in self.slots:
-            for features in (slot.fresh or (), *slot.history):
+            yield from slot.fresh or ()
+            for features in slot.history:
                 yield from features
-
-
-def _combined(history: tuple[Features, ...], weights: Tensor) -> Features:
-    """The weighted sums of what is stored, stream by stream."""
-    return tuple(combine(stream, weights.to(stream[0])) for stream in zip(*history, strict=True))
-
-
-def _shapes(features: Features) -> list[torch.Size]:
-    return [feature.shape for feature in features]
-
-
-def _again(features: Features) -> Features:
-    """Other tensors on the same memory."""
-    return tuple(feature.detach() for feature in features)
 
 
 class Context:
@@ -214,6 +206,15 @@ class Context:
     def holds(self) -> bool:
         """Whether anything is stored here."""
         return self.stored or any(shelf.nodes for shelf in (*self.shelves, self.scores))
+
+
+def _shapes(features: tuple[Tensor, ...]) -> list[torch.Size]:
+    return [feature.shape for feature in features]
+
+
+def _twins(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Other tensors on the same memory."""
+    return tuple(feature.detach() for feature in features)
 
 
 def scalars(values: list[float], like: Tensor) -> Tensor:

@@ -17,10 +17,11 @@ from torchmetrics.functional.image import (
 
 from frdiff.policy import Policy
 from frdiff.run import Stats
-from frdiff.sampling import CONVERGED, interchangeable, sample
+from frdiff.sampling import sample
+from frdiff.schedulers import converging
 from frdiff.setting import Setting
 
-__all__ = ["Contender", "Outcome", "compare", "draw_grid", "psnr", "ssim"]
+__all__ = ["Contender", "Outcome", "compare", "draw_grid", "picture", "psnr", "ssim"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Outcome:
     """What a contender drew and what it cost.
 
     Attributes:
-        images: (N, H, W, 3) float32 in [0, 1].
-        seconds: median wall-clock time of a whole pipeline call, text and decoder included.
-        speedup: median over rounds of the first contender's seconds / these seconds.
+        images: (N, H, W, C), or (N, frames, H, W, C), float32 in [0, 1].
+        rounds: wall-clock seconds of each whole pipeline call, text and decoder included.
+        speedup: the first contender's median seconds / these median seconds.
         macs_ratio: MACs of the denoiser / those of the first contender; None if not counted.
         psnr: median over pictures against the first contender's, in dB; inf if equal.
         ssim: likewise, structural similarity.
@@ -60,7 +61,7 @@ class Outcome:
     name: str
     steps: int
     images: np.ndarray
-    seconds: float
+    rounds: tuple[float, ...]
     speedup: float
     macs_ratio: float | None
     psnr: float
@@ -68,12 +69,23 @@ class Outcome:
     psnr_converged: float | None
     stats: Stats | None
 
+    @property
+    def seconds(self) -> float:
+        """Median over rounds."""
+        return statistics.median(self.rounds)
+
+    @property
+    def spread(self) -> float:
+        """How far rounds lie from the middle of the fastest and the slowest, as a share of it."""
+        return (max(self.rounds) - min(self.rounds)) / (max(self.rounds) + min(self.rounds))
+
     def row(self) -> dict[str, float | int | str | None]:
         """The figures without the pictures, ready for JSON: an infinite PSNR is None."""
         return {
             "name": self.name,
             "steps": self.steps,
             "seconds": self.seconds,
+            "seconds_spread": self.spread,
             "speedup": self.speedup,
             "macs_ratio": self.macs_ratio,
             "psnr": _finite(self.psnr),
@@ -104,7 +116,7 @@ def compare(
 
     Args:
         contenders: the first without a policy.
-        repeats: rounds, at least 1; figures of time are medians over them.
+        repeats: rounds, at least 1; seconds are medians over them, speed-ups ratios of these.
         converged: steps of the untouched pipeline that count as converged, to measure against
             that solution too; with the scheduler that comes closest, where it draws the same. The
             first contender has an error of its own, and one with fewer steps errs in the same
@@ -117,7 +129,7 @@ def compare(
         raise ValueError(f"repeats must be at least 1, got {repeats}")
     truth = None
     if converged is not None:
-        solver = CONVERGED if interchangeable(pipe.scheduler) else None
+        solver = converging(pipe.scheduler)
         truth = _draw(pipe, Contender("", converged, None, solver), prompts, seed, guidance)[0]
     seconds: list[list[float]] = [[] for _ in contenders]
     images: list[np.ndarray] = []
@@ -142,8 +154,8 @@ def compare(
             name=contender.name,
             steps=contender.steps,
             images=drawn,
-            seconds=statistics.median(times),
-            speedup=statistics.median(a / b for a, b in zip(seconds[0], times, strict=True)),
+            rounds=tuple(times),
+            speedup=statistics.median(seconds[0]) / statistics.median(times),
             macs_ratio=macs_ratio(figures, calls),
             psnr=statistics.median(psnr(images[0], drawn)),
             ssim=statistics.median(ssim(images[0], drawn)),
@@ -174,13 +186,13 @@ def _draw(
 
 
 def psnr(reference: np.ndarray, images: np.ndarray) -> list[float]:
-    """Peak signal-to-noise ratio of each picture in dB, for values in [0, 1]; inf if equal."""
+    """Peak signal-to-noise ratio of each picture or video in dB, values in [0, 1]; inf if equal."""
     pairs = zip(_tensors(reference), _tensors(images), strict=True)
     return [peak_signal_noise_ratio(image, truth, data_range=1.0).item() for truth, image in pairs]
 
 
 def ssim(reference: np.ndarray, images: np.ndarray) -> list[float]:
-    """Structural similarity of each picture, at most 1, for values in [0, 1]."""
+    """Structural similarity of each picture, at most 1, values in [0, 1]; of a video the mean."""
     pairs = zip(_tensors(reference), _tensors(images), strict=True)
     return [
         structural_similarity_index_measure(image, truth, data_range=1.0).item()
@@ -189,7 +201,21 @@ def ssim(reference: np.ndarray, images: np.ndarray) -> list[float]:
 
 
 def _tensors(images: np.ndarray) -> list[torch.Tensor]:
-    return [torch.from_numpy(image).permute(2, 0, 1)[None] for image in images]
+    """Pictures as (1, C, H, W), videos as (frames, C, H, W)."""
+    frames = (torch.from_numpy(image).reshape(-1, *image.shape[-3:]) for image in images)
+    return [image.permute(0, 3, 1, 2) for image in frames]
+
+
+def picture(image: np.ndarray) -> Image.Image:
+    """The picture of values (H, W, C) in [0, 1], C being 1 for grey, 3 for colour.
+
+    Raises:
+        ValueError: another shape.
+    """
+    if image.ndim != 3 or image.shape[-1] not in (1, 3):
+        raise ValueError(f"a picture is (H, W, 1) or (H, W, 3), got {image.shape}")
+    values = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    return Image.fromarray(values[..., 0] if image.shape[-1] == 1 else values)
 
 
 def draw_grid(
@@ -198,25 +224,26 @@ def draw_grid(
     """A labelled sheet: one row per (caption, pictures), one column per name.
 
     Args:
-        rows: captions, which may have several lines, and pictures (N, H, W, 3) in [0, 1].
+        rows: captions, which may have several lines, and pictures (N, H, W, C) in [0, 1], or
+            videos (N, frames, H, W, C), which show their middle frame.
         columns: N names.
         cell: least side of the square that a picture gets, in pixels; larger pictures keep their
             size, and all keep their shape.
     """
-    cell = max(cell, *rows[0][1].shape[1:3])
+    cell = max(cell, *rows[0][1].shape[-3:-1])
     font = ImageFont.load_default(15)
     small = ImageFont.load_default(13)
     margin = 12 + max(int(font.getlength(line)) for name, _ in rows for line in name.split("\n"))
     sheet = Image.new("RGB", (margin + cell * len(columns), 26 + cell * len(rows)), "white")
     pen = ImageDraw.Draw(sheet)
-    for x, name in enumerate(columns):
+    for x, name in enumerate(" ".join(column.split()) for column in columns):
         while small.getlength(name) > cell - 6:
             name = name[:-2] + "…"
         pen.text((margin + x * cell + cell / 2, 13), name, "black", font=small, anchor="mm")
     for y, (name, images) in enumerate(rows):
         pen.multiline_text((6, 26 + y * cell + cell / 2), name, "black", font=font, anchor="lm")
         for x, image in enumerate(images):
-            tile = Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8))
+            tile = picture(image[len(image) // 2] if image.ndim == 4 else image)
             tile = ImageOps.pad(tile, (cell, cell), Image.Resampling.LANCZOS, color="white")
             sheet.paste(tile, (margin + x * cell, 26 + y * cell))
     return sheet

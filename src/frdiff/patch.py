@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.bank import MAX_CONTEXTS, Bank, Context, Features, Slot, scalars
+from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
 from frdiff.calls import copied, outline
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
@@ -65,7 +65,7 @@ class DenoiserPatch:
     ) -> None:
         self.denoiser = denoiser
         self.targets = find_targets(denoiser, policy.targets) if policy.targets else []
-        self.groups = grouped(self.targets, policy.groups)
+        self.groups = grouped(self.targets, policy.groups) if self.targets else []
         self.policy = policy
         self.stores = policy.reuses
         self.score_depth = policy.score_depth
@@ -270,7 +270,7 @@ class DenoiserPatch:
                     "pipeline that runs, or give apply(denoiser, policy) the right scheduler="
                 )
             self.context = context.next
-            context.example = copied((args, kwargs))
+            context.example = copied((args, kwargs))  # some denoisers empty the lists they get
             shapes = outline((args, kwargs))
             # Read only where it matters: what a keyframe reads would split its compiled graph.
             fits = self.action != Action.KEYFRAME and context.fits(shapes)
@@ -280,11 +280,11 @@ class DenoiserPatch:
             blends = self.blends and context.fits(shapes)
             self.current = context
             self.reusing = self.action == Action.REUSE and fits
-            self.turns = [0] * len(self.targets)
             if not self.reusing:
                 # Here already: where the network holds flexible attention, a compiled graph loses
                 # what is set after it on an object that was set before it too.
                 context.stored, context.outline = True, shapes
+            self.turns = [0] * len(self.targets)
             result = compute(*args, **kwargs)
             if self.reusing:
                 return result if earlier is None else self._mixed(earlier[1], result)
@@ -297,12 +297,11 @@ class DenoiserPatch:
         setattr(forward, _MARK, self)
         self._replace(self.denoiser, forward)
 
-    def _mixed(self, earlier: Features, result: Any) -> Any:
+    def _mixed(self, earlier: tuple[Tensor, ...], result: Any) -> Any:
         """The result with its scores mixed with earlier ones."""
-        fresh = tensors_in(result)
         mixed = [
             torch.lerp(old, new, self.mixing_weight.to(new))
-            for old, new in zip(earlier, fresh, strict=True)
+            for old, new in zip(earlier, tensors_in(result), strict=True)
         ]
         return filled(form_of(result), mixed)
 

@@ -8,7 +8,7 @@ from diffusers import DiffusionPipeline
 
 from frdiff.policy import Policy
 from frdiff.run import Run, apply
-from frdiff.sampling import set_scheduler
+from frdiff.schedulers import set_scheduler
 
 __all__ = ["Setting"]
 
@@ -20,7 +20,7 @@ class Setting:
     Attributes:
         steps: `num_inference_steps`.
         policy: None for the untouched pipeline.
-        scheduler: a key of `frdiff.sampling.SCHEDULERS`; None for the pipeline's own.
+        scheduler: a name for `frdiff.set_scheduler`; None for the pipeline's own.
     """
 
     steps: int
@@ -30,7 +30,7 @@ class Setting:
     @contextmanager
     def attached(self, pipe: DiffusionPipeline) -> Iterator[Run | None]:
         """The run of the policy, if there is one; `pipe` is as before afterwards."""
-        own = pipe.scheduler
+        own = getattr(pipe, "scheduler", None)
         try:
             if self.scheduler is not None:
                 set_scheduler(pipe, self.scheduler)
@@ -40,4 +40,5 @@ class Setting:
                 with apply(pipe, self.policy) as run:
                     yield run
         finally:
-            pipe.scheduler = own
+            if self.scheduler is not None:
+                pipe.scheduler = own

@@ -16,9 +16,9 @@ SETTINGS = Method("fewer steps, DDIM", "4 steps", 4, "ddim")
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch):
-    monkeypatch.setattr(distributions, "FULL", Method(FULL.family, "10 steps", 10))
-    setup = Setup(("any digit",) * 96, batch=32)
+def bench(tmp_path):
+    full = Method(FULL.family, "10 steps", 10)
+    setup = Setup(("any digit",) * 96, batch=32, full=full)
     return Bench("digits", frdiff.load_model("digits"), setup, tmp_path)
 
 
@@ -30,7 +30,7 @@ def test_the_best_of_each_group_at_each_speed_up():
         fidelity("frdiff, linear, interval 2", "25 steps", 60, 47.0),
         fidelity("paper, DDIM 50", "interval 2", 90, 35.0),
     ]
-    tasks = [(point, method["family"]) for point, method in distribution_tasks(results)]
+    tasks = [(point, method["family"]) for point, method in distribution_tasks(results, FULL)]
     assert tasks == [
         ("full", FULL.family),
         ("full, seeds B", FULL.family),
@@ -46,8 +46,7 @@ def test_the_best_of_each_group_at_each_speed_up():
 @pytest.mark.slow
 def test_a_worse_method_is_farther_from_the_full_run(bench):
     embedder = load_embedder("digits")
-    full = distributions.FULL
-    measure_distribution(bench, embedder, "full", full)
+    measure_distribution(bench, embedder, "full", bench.setup.full)
     measure_distribution(bench, embedder, "2x", SETTINGS)
     rows = {row.point: row for row in read_results(bench.folder.glob("*.json")).distributions}
     assert rows["full"].samples == 96 and rows["full"].accuracy is None

@@ -9,10 +9,11 @@ import torch
 import frdiff.bench.runner as runner
 from conftest import make_dit_pipe
 from frdiff.bench.measure import Setup, draw
-from frdiff.bench.methods import FULL, Method, all_methods, quick_methods
+from frdiff.bench.methods import FULL, REFERENCE, Method
 from frdiff.bench.report import write_report
 from frdiff.bench.results import read_result, read_results
 from frdiff.bench.runner import Bench, choose_prompts, measure_all
+from frdiff.bench.suites import DIFFUSION, FLOW
 from frdiff.policy import UniformPolicy
 from frdiff.run import apply
 from frdiff.sampling import sample, set_scheduler
@@ -23,8 +24,8 @@ def bench(tmp_path, monkeypatch):
     """A bench of a tiny DiT with two batches of two pictures."""
     # Untrained, its solvers agree on nothing.
     monkeypatch.setattr(runner, "AGREEMENT_DB", 0.0)
-    monkeypatch.setattr(runner, "CONVERGED_STEPS", 10)
-    setup = Setup(("1", "2", "3", "4"), batch=2, guidance=2.0, timed=1)
+    reference = replace(REFERENCE, steps=10)
+    setup = Setup(("1", "2", "3", "4"), batch=2, guidance=2.0, timed=1, reference=reference)
     return Bench("tiny", make_dit_pipe(), setup, tmp_path)
 
 
@@ -189,14 +190,15 @@ def test_nothing_is_measured_against_what_has_not_converged(bench, methods, monk
         measure_all(bench, methods)
 
 
-def test_methods_survive_their_files():
-    for method in all_methods(peers=True):
+@pytest.mark.parametrize("suite", [DIFFUSION, FLOW])
+def test_methods_survive_their_files(suite):
+    methods = suite.methods(everything=True, peers=True)
+    for method in methods:
         assert Method.from_config(json.loads(json.dumps(method.config))) == method
-    assert len({json.dumps(method.config) for method in all_methods(True)}) == len(
-        all_methods(True)
-    )
-    assert FULL in quick_methods(False)
-    assert set(map(str, quick_methods(True))) < set(map(str, all_methods(True)))
+    assert len({json.dumps(method.config) for method in methods}) == len(methods)
+    quick = suite.methods(everything=False, peers=True)
+    assert suite.full in quick
+    assert set(map(str, quick)) < set(map(str, methods))
 
 
 def test_prompts_are_spread_evenly():

@@ -1,4 +1,5 @@
 import json
+from types import MappingProxyType
 
 import diffusers
 import pytest
@@ -8,10 +9,12 @@ import frdiff
 from conftest import EMBED, ddim, loop, make_dit_pipe, make_pipe, make_unet
 from frdiff.search.api import _halves
 from frdiff.search.journal import Journal
-from frdiff.search.subject import PipelineSubject
+from frdiff.search.subject import Batch, PipelineSubject
+from pipelines_zoo import zoo
 
 PROMPTS = ["1", "2", "3", "4"]
 QUICK = {"num_steps": 12, "speedup": 2, "samples": 2, "evaluations": 6}
+FEW = {"samples": 1, "evaluations": 4}
 
 
 def tuned(**options):
@@ -109,9 +112,13 @@ def test_a_pareto_front_has_a_policy_per_speedup():
 def test_a_quality_is_kept_or_said_to_be_out_of_reach():
     few = {"num_steps": 12, "samples": 2, "evaluations": 3}
     policy = frdiff.tune(make_dit_pipe(), PROMPTS, min_psnr=20, **few)
-    assert policy.origin.figures["held_out_db"] >= 20
-    with pytest.raises(ValueError, match="min_psnr=190 is not reached"):
-        frdiff.tune(make_dit_pipe(), PROMPTS, min_psnr=190, **few)
+    figures = policy.origin.figures
+    assert figures["held_out_db"] >= 20
+    most = figures["converged_db"]
+    with pytest.raises(ValueError, match="is not reached"):
+        frdiff.tune(make_dit_pipe(), PROMPTS, min_psnr=most - 1, **few)
+    with pytest.raises(ValueError, match=f"cannot be told: .* agree to {most:.1f} dB"):
+        frdiff.tune(make_dit_pipe(), PROMPTS, min_psnr=most + 1, **few)
 
 
 def hand_written(unet, scheduler):
@@ -134,6 +141,97 @@ def test_a_hand_written_loop_is_tuned_too():
     with frdiff.apply(unet, policy, scheduler=scheduler):
         fast = loop(unet, scheduler, 12, two_calls=True)
     assert torch.nn.functional.mse_loss(fast, full) < 0.1 * full.var()
+
+
+def test_a_loop_that_takes_the_step_count_is_compared_with_fewer_steps():
+    unet, scheduler = make_unet(), ddim()
+
+    def drawn(generator, steps):
+        seed = int(torch.randint(1000, (), generator=generator))
+        return loop(unet, scheduler, steps, seed=seed)
+
+    policy = frdiff.tune(drawn, denoiser=unet, scheduler=scheduler, **QUICK)
+    figures = policy.origin.figures
+    assert figures["fewer_steps_cost"] == 6
+    assert figures["held_out_db"] >= figures["fewer_steps_held_out_db"]
+    assert figures["converged_db"] > figures["fewer_steps_held_out_db"]
+    with frdiff.apply(unet, policy, scheduler=scheduler) as run:
+        loop(unet, scheduler, policy.origin.num_inference_steps)
+    assert run.stats.steps == policy.num_steps
+
+
+def test_without_reuse_no_targets_are_looked_for():
+    policy = tuned(vary=["keyframes", "steps", "jumps"], targets=["nothing"])
+    assert policy.targets == ()
+    with frdiff.apply(make_dit_pipe(), policy) as run:
+        assert run.targets == []
+
+
+def test_without_jumps_and_steps_the_wildcards_given_are_reused():
+    policy = tuned(vary=["keyframes", "reuse", "weights"], targets=["*.ff", "*.attn1"])
+    assert policy.targets == ("*.ff", "*.attn1")
+    assert policy.num_steps == 12
+    assert "jump" not in {step.action for step in policy.plan(12)}
+
+
+class Plain(torch.nn.Module):
+    """A denoiser of no blocks at all."""
+
+    config = MappingProxyType({})
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix = torch.nn.Linear(8, 8)
+
+    def forward(self, x, t):
+        return torch.tanh(self.mix(x)) * (1 - t / 1000)
+
+
+def test_where_nothing_can_be_reused_jumps_are_tuned_and_it_is_said():
+    net, scheduler = Plain(), ddim()
+
+    @torch.no_grad()
+    def drawn(generator, steps):
+        scheduler.set_timesteps(steps)
+        x = torch.randn(2, 8, generator=generator)
+        for t in scheduler.timesteps:
+            x = scheduler.step(net(x, t), t, x).prev_sample
+        return x
+
+    options = {"denoiser": net, "scheduler": scheduler} | QUICK
+    with pytest.warns(UserWarning, match="no features can be reused, so .* jumps only: Plain"):
+        policy = frdiff.tune(drawn, **options)
+    assert policy.targets == ()
+    for given in ({"targets": "residual"}, {"vary": ["keyframes", "reuse"]}):
+        with pytest.raises(ValueError, match="Plain"):
+            frdiff.tune(drawn, **(options | given))
+
+
+def test_a_run_that_begins_in_the_middle_gets_a_policy_of_its_own_length():
+    tiny = zoo()["stable-diffusion-img2img"]()
+    policy = frdiff.tune(tiny.pipe, num_steps=20, budget=0.6, inputs=tiny.inputs, **FEW)
+    assert policy.origin.figures["full_steps"] == 12
+    asked = policy.origin.num_inference_steps
+    assert policy.num_steps == int(0.6 * asked) == len(policy.origin.noise_levels)
+
+
+def test_inputs_that_fix_the_batch_are_drawn_from_as_often_as_needed():
+    tiny = zoo()["latent-super-resolution"]()
+    subject = PipelineSubject(tiny.pipe, inputs=tiny.inputs).settled(12, Batch(0, ("", "")))
+    assert subject.per_call == 1
+    twice = tiny.inputs | {"image": tiny.inputs["image"].repeat(2, 1, 1, 1)}
+    subject = PipelineSubject(tiny.pipe, inputs=twice).settled(12, Batch(0, ("", "")))
+    assert len(subject.run(2, Batch(0, ("", "", "")))) == 3
+
+
+def test_where_nothing_can_be_decoded_final_latents_are_compared_and_it_is_said():
+    tiny = zoo()["stable-diffusion"]()
+    tiny.pipe.vae.decode = None
+    own = PipelineSubject(tiny.pipe, inputs=tiny.inputs)
+    with pytest.warns(UserWarning, match="final latents are compared, for want of samples"):
+        subject = own.settled(12, Batch(0, ("", "")))
+    assert subject.latents and subject.peak is None
 
 
 def test_budgets_that_pay_for_no_run_keep_no_quality():
@@ -194,6 +292,19 @@ def test_missing_prompts_and_wrong_targets_are_refused():
             allow_scheduler=True,
             **QUICK,
         )
+
+
+def test_pipelines_say_what_they_lack_before_anything_is_drawn():
+    tiny = zoo()["stable-video-diffusion"]()
+    with pytest.raises(ValueError, match="draws nothing without image"):
+        frdiff.tune(tiny.pipe, **QUICK)
+    with pytest.raises(ValueError, match=r"takes no guidance_scale; .* with inputs="):
+        frdiff.tune(tiny.pipe, inputs=tiny.inputs, guidance=3, **QUICK)
+    with pytest.raises(ValueError, match="does not take the inputs imgae"):
+        frdiff.tune(tiny.pipe, inputs=tiny.inputs | {"imgae": None}, **QUICK)
+    tiny.pipe.scheduler = None
+    with pytest.raises(ValueError, match="no component `scheduler`; tune a function of"):
+        frdiff.tune(tiny.pipe, inputs=tiny.inputs, **QUICK)
 
 
 def test_the_file_of_a_policy_is_plain_json():

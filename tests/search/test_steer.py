@@ -82,7 +82,7 @@ def test_what_jumps_miss_is_made_up_for_where_scores_can_tell_it():
     rows = steered_weights(subject, Setting(STEPS, plain), recording, BATCH)
     full, plain, found = (
         subject.draw(Setting(STEPS, policy), BATCH)
-        for policy in (in_full(STEPS, ["inner"]), plain, replace(plain, score_weights=rows))
+        for policy in (in_full(STEPS), plain, replace(plain, score_weights=rows))
     )
     assert np.linalg.norm(found - full) < np.linalg.norm(plain - full) / 20
 

@@ -5,8 +5,9 @@ feature reuse keeps high frequencies and reduced NFE low ones.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from frdiff.adapters import Features, Target, find_targets, watched
-from frdiff.bench.methods import Method, jumps, paper
+from frdiff.bench.methods import SOLVERS, Method, jumps, paper
 from frdiff.bench.runner import OnEvent, choose_prompts
+from frdiff.bench.suites import suite_of
 from frdiff.calls import first_input
 from frdiff.denoisers import find_denoisers
-from frdiff.models import GUIDANCE, shipped_captions
+from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.policy import UniformPolicy
 from frdiff.run import apply
 from frdiff.sampling import sample
@@ -31,6 +33,7 @@ __all__ = [
     "TargetPrice",
     "analyze",
     "guidance_for",
+    "inputs_for",
     "prompts_for",
     "radial_power",
     "similarity",
@@ -60,12 +63,14 @@ class Spectra:
     """Errors of what enters each step, by radial frequency, with the same keyframes.
 
     Attributes:
-        reuse: (steps, frequencies), error power of feature reuse / power of the full run.
+        reuse: (steps - 1, frequencies), error power of feature reuse / power of the full run.
         jumps: likewise of reduced NFE: the score of the last keyframe in between.
+        solver: of the run, as the page names it.
     """
 
     reuse: np.ndarray
     jumps: np.ndarray
+    solver: str
 
     def advantage(self) -> np.ndarray:
         """(steps, frequencies), dB by which the error of reuse is below that of jumps."""
@@ -132,6 +137,11 @@ def guidance_for(model: str, guidance: float | None) -> float | None:
     return GUIDANCE.get(model) if guidance is None else guidance
 
 
+def inputs_for(model: str) -> dict[str, Any]:
+    """What else a shipped model is called with."""
+    return INPUTS.get(model, {})
+
+
 def analyze(
     pipe: DiffusionPipeline,
     prompts: Sequence[str],
@@ -139,6 +149,7 @@ def analyze(
     steps: int = 25,
     seed: int = 0,
     guidance: float | None = None,
+    inputs: Mapping[str, Any] = MappingProxyType({}),
     on_event: OnEvent = lambda line, done, total: None,
 ) -> Analysis:
     """The analysis of one pipeline; features of all steps are held in memory meanwhile.
@@ -146,7 +157,8 @@ def analyze(
     Args:
         prompts: one picture each, drawn in one batch.
         steps: of the pipeline's own scheduler, for similarities and prices; the spectra take 50
-            steps of DDIM, as the paper does.
+            steps of DDIM, as the paper does, or of Euler for flow matching.
+        inputs: further arguments of the pipeline.
 
     Raises:
         ValueError: the denoiser has no adapter, or the pipeline has two denoisers.
@@ -158,8 +170,8 @@ def analyze(
     names = [target.name for target in find_targets(denoiser, "residual")]
     total = 4 + len(names)
 
-    def draw() -> np.ndarray:
-        return sample(pipe, prompts, steps=steps, seed=seed, guidance=guidance)
+    def draw(source: Any = pipe, steps: int = steps) -> np.ndarray:
+        return sample(source, prompts, steps=steps, seed=seed, guidance=guidance, inputs=inputs)
 
     on_event("features of every step", 0, total)
     features, full = _features(denoiser, draw)
@@ -168,17 +180,17 @@ def analyze(
 
     def inputs_of(method: Method) -> list[Tensor]:
         with method.attached(pipe) as (source, _):
-            return _inputs(
-                denoiser,
-                lambda: sample(source, prompts, steps=method.steps, seed=seed, guidance=guidance),
-            )
+            return _inputs(denoiser, lambda: draw(source, method.steps))
 
-    inputs = []
-    for number, method in enumerate(_spectrum_methods()):
+    noisy = []
+    solver, length = suite_of(pipe).spectra
+    for number, method in enumerate(_spectrum_methods(solver, length)):
         on_event(f"spectrum: {method.family}", 1 + number, total)
-        inputs.append(inputs_of(method))
-    truth, reuse, jumped = inputs
-    spectra = Spectra(_relative_power(truth, reuse), _relative_power(truth, jumped))
+        noisy.append(inputs_of(method))
+    truth, reuse, jumped = noisy
+    spectra = Spectra(
+        _relative_power(truth, reuse), _relative_power(truth, jumped), SOLVERS[solver]
+    )
     prices = []
     for number, name in enumerate(names):
         on_event(f"price of {name}", 4 + number, total)
@@ -189,12 +201,12 @@ def analyze(
     return Analysis(similarities, spectra, prices)
 
 
-def _spectrum_methods() -> list[Method]:
-    """50 DDIM steps in full, with features reused, and with jumps alone; the same keyframes."""
+def _spectrum_methods(solver: str, steps: int) -> list[Method]:
+    """A run in full, with features reused, and with jumps alone; the same keyframes."""
     return [
-        Method("full run", "50 steps", 50, "ddim"),
-        paper("ddim", 50, SPECTRUM_INTERVAL, mixing=False),
-        jumps(SPECTRUM_INTERVAL),
+        Method("full run", f"{steps} steps", steps, solver),
+        paper(solver, steps, SPECTRUM_INTERVAL, mixing=False),
+        jumps(solver, steps, SPECTRUM_INTERVAL),
     ]
 
 
@@ -292,9 +304,10 @@ def _spectra_found(found: Analysis) -> str:
     late = gain[-1]
     low, high = float(late[:third].mean()), float(late[-third:].mean())
     return (
-        f"error of reuse below that of jumps at the last step (interval {SPECTRUM_INTERVAL}, 50 "
-        f"DDIM steps): {low:+.1f} dB at low frequencies, {high:+.1f} dB at high ones; over the "
-        f"run {float(gain[:, :third].mean()):+.1f} and {float(gain[:, -third:].mean()):+.1f} dB"
+        f"error of reuse below that of jumps at the last step (interval {SPECTRUM_INTERVAL}, "
+        f"{len(gain) + 1} {found.spectra.solver} steps): {low:+.1f} dB at low frequencies, "
+        f"{high:+.1f} dB at high ones; over the run {float(gain[:, :third].mean()):+.1f} and "
+        f"{float(gain[:, -third:].mean()):+.1f} dB"
     )
 
 

@@ -14,12 +14,11 @@ import numpy as np
 
 from frdiff.bench.embedder import ShippedEmbedder
 from frdiff.bench.inception import Inception
-from frdiff.bench.methods import FULL, Method
+from frdiff.bench.methods import Method
 from frdiff.bench.metrics import frechet_distance, kernel_distance, precision_recall
 from frdiff.bench.results import Distribution, Fidelity, result_path, write_result
 from frdiff.bench.runner import Bench, is_finished
 from frdiff.bench.summary import GROUPS, SPEEDUPS, best_at, rows_of
-from frdiff.sampling import sample
 
 __all__ = ["distribution_path", "distribution_tasks", "measure_distribution"]
 
@@ -35,13 +34,15 @@ SETTINGS = {
 }
 
 
-def distribution_tasks(results: Sequence[Fidelity]) -> list[tuple[str, dict[str, Any]]]:
+def distribution_tasks(
+    results: Sequence[Fidelity], full: Method
+) -> list[tuple[str, dict[str, Any]]]:
     """The operating points and the methods' definitions: the full run, then the best of each group.
 
     The full run is drawn from three sets of seeds. For each speed-up and group the best setting by
     median PSNR among those that reach the speed-up to within 5 % is taken; at last `SETTINGS`.
     """
-    tasks = [(point, FULL.config) for point in SEED_SETS]
+    tasks = [(point, full.config) for point in SEED_SETS]
     rows = rows_of(results)
     for speedup in SPEEDUPS:
         for group in GROUPS:
@@ -95,7 +96,7 @@ def measure_distribution(
         return _features(bench, chosen, seed, _named(inception), look)
 
     seen = features(method, SEED_SETS.get(point, SEED_SETS["full"]))
-    seen_full = features(FULL, SEED_SETS[OTHER_SEEDS.get(point, "full, seeds B")])
+    seen_full = features(bench.setup.full, SEED_SETS[OTHER_SEEDS.get(point, "full, seeds B")])
     drawn, full = seen["own"], seen_full["own"]
     training = embedder.training_features
     precision, recall = precision_recall(training, drawn)
@@ -148,10 +149,7 @@ def _features(
             path = parts / f"{first}.npz"
             kept = _load(path)
             if kept is None:
-                images = sample(
-                    source, prompts, steps=method.steps, seed=first, guidance=setup.guidance
-                )
-                kept = look(images)
+                kept = look(setup.draw(source, prompts, method.steps, first))
                 _save(path, kept)
             batches.append(kept)
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}

@@ -7,9 +7,9 @@ in turns with the full run on the same noise.
 
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from frdiff.bench.methods import FULL, Method
+from frdiff.bench.methods import FULL, REFERENCE, Method
 from frdiff.cost import CPU_ATTENTION
 from frdiff.denoisers import find_denoisers
 from frdiff.run import Stats
@@ -38,6 +38,9 @@ class Setup:
         batch: pictures drawn at a time.
         guidance: guidance scale; None for the pipeline's default.
         timed: batches timed in turns with the full run, at most those after the first.
+        full: what speed-ups are ratios to.
+        reference: the converged solution.
+        inputs: further arguments of the pipeline.
     """
 
     prompts: tuple[str, ...]
@@ -45,11 +48,20 @@ class Setup:
     batch: int = 8
     guidance: float | None = None
     timed: int = 5
+    full: Method = FULL
+    reference: Method = REFERENCE
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def batches(self) -> list[tuple[int, Sequence[str]]]:
         """The first seed and the prompts of each batch."""
         starts = range(0, len(self.prompts), self.batch)
         return [(self.seed + i, self.prompts[i : i + self.batch]) for i in starts]
+
+    def draw(self, source: Any, prompts: Sequence[str], steps: int, seed: int) -> np.ndarray:
+        """A batch of pictures from what a method gives to sample from."""
+        return sample(
+            source, prompts, steps=steps, seed=seed, guidance=self.guidance, inputs=self.inputs
+        )
 
 
 @dataclass(frozen=True)
@@ -92,16 +104,14 @@ def draw(pipe: DiffusionPipeline, methods: Sequence[Method], setup: Setup) -> li
     full: list[float] = []
     for number, (seed, prompts) in enumerate(setup.batches()):
         in_turns = 1 <= number <= setup.timed
-        turns = list(enumerate(methods)) + ([(None, FULL)] if in_turns else [])
+        turns = list(enumerate(methods)) + ([(None, setup.full)] if in_turns else [])
         # Everyone goes first once in a while: whoever follows finds another machine.
         first = number % len(turns)
         for index, method in turns[first:] + turns[:first]:
             with method.attached(pipe, setup.guidance) as (source, run), ExitStack() as stack:
                 counting = None if number else stack.enter_context(_Counting(pipe))
                 began = time.perf_counter()
-                drawn = sample(
-                    source, prompts, steps=method.steps, seed=seed, guidance=setup.guidance
-                )
+                drawn = setup.draw(source, prompts, method.steps, seed)
                 took = time.perf_counter() - began
                 if counting is not None:
                     costs.append((counting.cost(), run.stats if run else None))

@@ -16,7 +16,7 @@ from frdiff.bench.analysis_figures import analysis_paths
 from frdiff.bench.claims import Claim, judge_claims
 from frdiff.bench.distributions import distribution_tasks
 from frdiff.bench.figures import AXES, METRICS, distribution_figure, pareto_figure, strip
-from frdiff.bench.methods import FULL
+from frdiff.bench.methods import SOLVERS
 from frdiff.bench.results import (
     Absence,
     Conditions,
@@ -26,6 +26,7 @@ from frdiff.bench.results import (
     read_results,
     result_path,
 )
+from frdiff.bench.suites import Suite, suite_behind
 from frdiff.bench.summary import SPEEDUPS, Row, Standing, best_at, rows_of, standings
 
 __all__ = ["Report", "write_report"]
@@ -53,6 +54,7 @@ class _Section:
     model: str
     about: str
     setup: Conditions
+    suite: Suite
     rows: list[Row]
     groups: list[Standing]
     standings: list[Standing]
@@ -107,7 +109,7 @@ def write_report(folder: Path, output: Path) -> Report:
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html.jinja").render(
-        sections=sections, errors=results.errors, speedups=SPEEDUPS
+        sections=sections, errors=results.errors, speedups=SPEEDUPS, solvers=SOLVERS
     )
     path = output / "index.html"
     path.write_text(page, encoding="utf-8")
@@ -129,7 +131,8 @@ def _comparable(model: str, results: Results) -> tuple[list[Fidelity], list[Dist
             f"{model}: {len(own) - len(fidelities)} results under other conditions (weights, "
             "device, seeds, pictures) than most; report them from a folder of their own"
         )
-    wanted = {(point, json.dumps(config)) for point, config in distribution_tasks(fidelities)}
+    tasks = distribution_tasks(fidelities, suite_behind(conditions).full)
+    wanted = {(point, json.dumps(config)) for point, config in tasks}
     found: dict[tuple[str, str], Distribution] = {}
     for row in results.distributions:
         key = row.point, json.dumps(row.method)
@@ -159,6 +162,7 @@ def _section(model: str, results: Results, folder: Path, output: Path) -> _Secti
         model=model,
         about=f"{about.hardware}; {fidelities[0].setup.dtype}; {versions}",
         setup=fidelities[0].setup,
+        suite=suite_behind(fidelities[0].setup),
         rows=rows,
         groups=standings(fidelities, lambda row: row.group),
         standings=standings(fidelities),
@@ -201,7 +205,7 @@ def _strips(rows: Sequence[Row], folder: Path, errors: list[str]) -> list[_Pictu
 
     What is much faster than asked would show another operating point, so it is left out.
     """
-    full = [row for row in rows if row.result.method == FULL.config]
+    full = [row for row in rows if row.result.method == suite_behind(row.result.setup).full.config]
     pictures = []
     for speedup in SPEEDUPS:
         chosen = list(full)
@@ -228,7 +232,7 @@ def _caption(row: Row) -> str:
 
 
 def _strip_path(result: Fidelity, folder: Path) -> Path:
-    definition = {"method": result.method, "setup": result.setup.model_dump()}
+    definition = {"method": result.method, "setup": result.setup.definition()}
     return result_path(folder, result.model, "fidelity", definition).with_suffix(".png")
 
 

@@ -84,6 +84,7 @@ class Conditions(_Checked):
         converged_scheduler: of the converged solution, a key of `frdiff.sampling.SCHEDULERS`.
         weights_hash: of the denoisers' weights.
         device, dtype: where and in what the model ran.
+        inputs: further arguments of the pipeline, as JSON; None without.
     """
 
     pictures: Some
@@ -97,6 +98,11 @@ class Conditions(_Checked):
     weights_hash: Text
     device: Text
     dtype: Text
+    inputs: Text | None = None
+
+    def definition(self) -> dict[str, Any]:
+        """All fields that say something, for the names of files."""
+        return self.model_dump(exclude_defaults=True)
 
 
 class Record(_Checked):

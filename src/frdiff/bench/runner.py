@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 from diffusers import DiffusionPipeline
-from PIL import Image
 
 from frdiff.bench.measure import Setup, draw
-from frdiff.bench.methods import FULL, Method
+from frdiff.bench.methods import SOLVERS, Method
 from frdiff.bench.metrics import capped_psnr, lpips
 from frdiff.bench.peers import peer_absence
 from frdiff.bench.results import (
@@ -30,10 +29,9 @@ from frdiff.bench.results import (
     result_path,
     write_result,
 )
-from frdiff.compare import ssim
+from frdiff.compare import picture, ssim
 from frdiff.denoisers import find_denoisers, weights_hash
 from frdiff.run import Stats
-from frdiff.sampling import CONVERGED, CONVERGED_STEPS, sample
 
 __all__ = ["Bench", "choose_prompts", "is_finished", "measure_all", "write_absence"]
 
@@ -64,7 +62,7 @@ class Bench:
 
     def definition(self, method: Method, **more: Any) -> dict[str, Any]:
         """Everything that defines a measurement, for the name of its file."""
-        return {"method": method.config, "setup": self.conditions.model_dump(), **more}
+        return {"method": method.config, "setup": self.conditions.definition(), **more}
 
     def path(self, method: Method) -> Path:
         """The file of a method's fidelity."""
@@ -74,15 +72,17 @@ class Bench:
     def conditions(self) -> Conditions:
         """The setup, and what it is measured on, as files hold it."""
         prompts = json.dumps(self.setup.prompts)
+        inputs = json.dumps(dict(self.setup.inputs), sort_keys=True)
         return Conditions(
             pictures=len(self.setup.prompts),
             prompts_hash=hashlib.sha256(prompts.encode()).hexdigest()[:12],
             seed=self.setup.seed,
             batch=self.setup.batch,
             guidance=self.setup.guidance,
-            full_steps=FULL.steps,
-            converged_steps=CONVERGED_STEPS,
-            converged_scheduler=CONVERGED,
+            inputs=inputs if self.setup.inputs else None,
+            full_steps=self.setup.full.steps,
+            converged_steps=self.setup.reference.steps,
+            converged_scheduler=self.setup.reference.scheduler,
             weights_hash=weights_hash(find_denoisers(self.pipe).values()),
             device=self.pipe.device.type,
             dtype=str(self.pipe.dtype).removeprefix("torch."),
@@ -141,7 +141,7 @@ def measure_all(bench: Bench, methods: Sequence[Method], budget: float | None = 
     began = time.monotonic()
     bench.on_event("the converged solution", 0, None)
     references = _references(bench)
-    everything = list(dict.fromkeys([FULL, *methods]))
+    everything = list(dict.fromkeys([bench.setup.full, *methods]))
     pending = [method for method in everything if not is_finished(bench.path(method))]
     done = len(everything) - len(pending)
     left = 0
@@ -230,8 +230,7 @@ def _measure(bench: Bench, group: Sequence[Method], references: _References) -> 
         )
         path = bench.path(method)
         # The strip first: a run that is killed in between counts as unfinished.
-        tiles = (np.concatenate(drawing.images[:STRIP_PICTURES], axis=1) * 255).round()
-        strip = Image.fromarray(np.squeeze(tiles.astype(np.uint8)))
+        strip = picture(np.concatenate(drawing.images[:STRIP_PICTURES], axis=1))
         path.parent.mkdir(parents=True, exist_ok=True)
         strip.save(path.with_suffix(".tmp"), "PNG")
         path.with_suffix(".tmp").replace(path.with_suffix(".png"))
@@ -254,23 +253,25 @@ def _calls(method: Method, stats: Stats | None) -> dict[str, Any]:
 
 def _references(bench: Bench) -> _References:
     """The converged solution and the full run, drawn once and kept in the results' folder."""
-    description = bench.conditions.model_dump_json()
+    description = json.dumps(bench.conditions.definition())
     digest = hashlib.sha256((bench.model + description).encode()).hexdigest()[:12]
     path = bench.folder / "references" / f"{bench.model}-{digest}.npz"
     if path.exists():
         with np.load(path, allow_pickle=False) as kept:
             macs_full, agreement = int(kept["macs_full"]), float(kept["agreement"])
             return _References(kept["truth"], kept["full"], macs_full, agreement)
-    truth = _draw_untouched(bench, CONVERGED_STEPS)
-    check = _draw_untouched(bench, CONVERGED_STEPS // 2)
+    reference = bench.setup.reference
+    truth = _draw_untouched(bench, reference)
+    check = _draw_untouched(bench, replace(reference, steps=reference.steps // 2))
     agreement = statistics.median(capped_psnr(truth, check))
     if agreement < AGREEMENT_DB:
         raise ValueError(
-            f"{bench.model} has not converged at {CONVERGED_STEPS} steps of {CONVERGED}: "
+            f"{bench.model} has not converged at {reference.steps} steps of "
+            f"{SOLVERS[reference.scheduler]}: "
             f"half as many come to {agreement:.1f} dB only, {AGREEMENT_DB:.0f} are needed to "
             "measure against it"
         )
-    (full,) = draw(bench.pipe, [FULL], replace(bench.setup, timed=0))
+    (full,) = draw(bench.pipe, [bench.setup.full], replace(bench.setup, timed=0))
     found = _References(truth, full.images, full.cost.macs, agreement)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
@@ -279,12 +280,11 @@ def _references(bench: Bench) -> _References:
     return found
 
 
-def _draw_untouched(bench: Bench, steps: int) -> np.ndarray:
-    reference = Method("reference", f"{steps} steps", steps, CONVERGED)
-    with reference.attached(bench.pipe) as (source, _):
+def _draw_untouched(bench: Bench, method: Method) -> np.ndarray:
+    with method.attached(bench.pipe) as (source, _):
         return np.concatenate(
             [
-                sample(source, prompts, steps=steps, seed=seed, guidance=bench.setup.guidance)
+                bench.setup.draw(source, prompts, method.steps, seed)
                 for seed, prompts in bench.setup.batches()
             ]
         )

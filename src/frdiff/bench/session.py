@@ -15,7 +15,7 @@ from frdiff.bench.distributions import (
 from frdiff.bench.embedder import load_embedder
 from frdiff.bench.inception import load_inception
 from frdiff.bench.measure import Setup
-from frdiff.bench.methods import Method, all_methods, quick_methods, tuned_methods
+from frdiff.bench.methods import Method, tuned_methods
 from frdiff.bench.results import read_results
 from frdiff.bench.runner import (
     Bench,
@@ -25,7 +25,8 @@ from frdiff.bench.runner import (
     measure_all,
     write_absence,
 )
-from frdiff.models import GUIDANCE, shipped_captions
+from frdiff.bench.suites import suite_of
+from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 
 __all__ = ["Extent", "bench_model"]
 
@@ -76,17 +77,23 @@ def bench_model(
     embedder = load_embedder(model)
     captions = shipped_captions(model)
     guidance = GUIDANCE[model] if extent.guidance is None else extent.guidance
+    suite = suite_of(pipe)
     setup = Setup(
-        choose_prompts(captions, extent.pictures, extent.seed), extent.seed, guidance=guidance
+        choose_prompts(captions, extent.pictures, extent.seed),
+        extent.seed,
+        guidance=guidance,
+        full=suite.full,
+        reference=suite.reference,
+        inputs=INPUTS.get(model, {}),
     )
     bench = Bench(model, pipe, setup, folder, on_event)
-    methods = all_methods(extent.peers) if extent.everything else quick_methods(extent.peers)
-    methods += tuned_methods(model)
+    methods = suite.methods(everything=extent.everything, peers=extent.peers)
+    methods += tuned_methods(model, suite.full.scheduler)
     left = measure_all(bench, methods, extent.budget)
     if not extent.everything:
         return left
     results = [row for row in read_results(folder.glob("*.json")).fidelities if row.model == model]
-    tasks = distribution_tasks(results)
+    tasks = distribution_tasks(results, suite.full)
     large = dataclasses.replace(
         setup, prompts=choose_prompts(captions, extent.samples, extent.seed), batch=32
     )

@@ -1,38 +1,26 @@
-"""The command line, one module per group of commands; they display what the library returns."""
+"""The command line, one module per group of commands; they display what the library returns.
+
+These modules import nothing heavy before a command runs, so that help comes at once.
+"""
 
 import warnings
-from typing import Any
+from typing import Annotated
 
-import diffusers
-import transformers
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from frdiff.cli import bench, generate, inspect, tune
+from frdiff.cli.errors import OneLineErrors
 from frdiff.cli.shared import err
+from frdiff.version import __version__
 
 __all__ = ["app", "main"]
 
-
-class _OneLineErrors(TyperGroup):
-    """Turns errors of the library into one line and exit status 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, typer.Exit | typer.Abort):
-                raise
-            text = escape(" ".join(str(error).split()))
-            err.print(f"[bold red]error:[/] {text}", soft_wrap=True, highlight=False)
-            raise typer.Exit(1) from error
-
-
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     help="Diffusion pipelines faster without retraining, by reusing features between steps.",
 )
 for command in (
@@ -46,11 +34,30 @@ for command in (
     app.command()(command)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"frdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", envvar="FRDIFF_TRACEBACK", help="Show where errors come from."),
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """Run the command line."""
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
     warnings.showwarning = lambda message, *_: err.print(
         f"[yellow]warning:[/] {escape(str(message))}", highlight=False
     )

@@ -8,12 +8,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from frdiff.cli.errors import resumable
 from frdiff.cli.shared import (
     AsJson,
     Device,
     Guidance,
     Model,
     Seed,
+    check_drawing,
+    check_with,
     err,
     open_model,
     out,
@@ -23,7 +26,10 @@ from frdiff.cli.shared import (
 
 
 def bench(
-    model: Annotated[str, typer.Argument(help="A shipped model: emoji, emoji-dit or digits.")],
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(help="A shipped model: emoji, emoji-dit, emoji-flow or digits.")
+    ],
     results: Annotated[Path, typer.Option(help="Folder of the result files.")] = Path("results"),
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
@@ -32,7 +38,7 @@ def bench(
         bool, typer.Option("--all", help="All settings and distribution metrics: hours.")
     ] = False,
     budget_minutes: Annotated[
-        float | None, typer.Option(help="Begin nothing new after so long.")
+        float | None, typer.Option(min=0, help="Begin nothing new after so long.")
     ] = None,
     pictures: Annotated[int, typer.Option(min=16, help="Pictures per setting.")] = 64,
     samples: Annotated[int, typer.Option(min=64, help="With --all: for distributions.")] = 1000,
@@ -47,22 +53,27 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure every method side by side; what is measured already is skipped."""
-    if inception and not everything:
-        raise ValueError("--inception goes with --all")
+    if not everything:
+        check_with(context, ["samples", "inception"], "--all")
     session = _extra("frdiff.bench.session")
-    budget = None if budget_minutes is None else 60 * budget_minutes
-    pipe = open_model(model, device)
-    with progress() as bar:
-        task = bar.add_task("", total=None)
-        left = session.bench_model(
-            model,
-            pipe,
-            results,
-            session.Extent(peers, everything, pictures, samples, seed, guidance, inception, budget),
-            lambda line, done, total: bar.update(
-                task, description=escape(line), completed=done, total=total
-            ),
-        )
+    from frdiff.models import shipped_folder
+
+    shipped_folder(model)
+    extent = session.Extent(
+        peers,
+        everything,
+        pictures,
+        samples,
+        seed,
+        guidance,
+        inception,
+        None if budget_minutes is None else 60 * budget_minutes,
+    )
+    with resumable(context, results):
+        pipe = open_model(model, device)
+        check_drawing(pipe, (), guidance)
+        with progress("measuring") as show:
+            left = session.bench_model(model, pipe, results, extent, show)
     if as_json:
         print_json({"results": str(results), "left": left})
     else:
@@ -79,7 +90,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page from the results of `frdiff bench`."""
     pages = _extra("frdiff.bench.report")
-    with err.status("drawing figures"):
+    with progress("drawing figures"):
         shown = pages.write_report(results, output)
     for line in shown.errors:
         err.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True, highlight=False)
@@ -153,17 +164,17 @@ def analyze(
     """
     analysis, drawing = _extra("frdiff.bench.analysis"), _extra("frdiff.bench.analysis_figures")
     pipe = open_model(model, device)
-    with progress() as bar:
-        task = bar.add_task("", total=None)
+    drawn = analysis.prompts_for(model, prompts or (), pictures, seed)
+    check_drawing(pipe, drawn, guidance)
+    with progress("analyzing") as show:
         found = analysis.analyze(
             pipe,
-            analysis.prompts_for(model, prompts or (), pictures, seed),
+            drawn,
             steps=steps,
             seed=seed,
             guidance=analysis.guidance_for(model, guidance),
-            on_event=lambda line, done, total: bar.update(
-                task, description=escape(line), completed=done, total=total
-            ),
+            inputs=analysis.inputs_for(model),
+            on_event=show,
         )
     paths = drawing.draw_analysis(found, results, Path(model).name)
     if as_json:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,18 +15,22 @@ from frdiff.cli.shared import (
     Forecast,
     Steps,
     TargetOption,
-    err,
+    check_without,
     open_model,
     out,
     parsed_targets,
     print_json,
+    progress,
 )
-from frdiff.cost import CallCost, first_call_cost
-from frdiff.plan import Plan
-from frdiff.policy import Origin, Policy, UniformPolicy, load_policy
+
+if TYPE_CHECKING:
+    from frdiff.cost import CallCost
+    from frdiff.plan import Plan
+    from frdiff.policy import Origin, Policy
 
 
 def inspect(
+    context: typer.Context,
     subject: Annotated[str, typer.Argument(help="A model as in generate, or a policy file.")],
     targets: TargetOption = "all",
     forecast: Forecast = 1,
@@ -37,7 +41,11 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show a model's targets with their costs, or a policy's table step by step."""
-    if subject.endswith(".json"):
+    from frdiff.cost import first_call_cost
+    from frdiff.policy import UniformPolicy, load_policy
+
+    if subject.endswith(".json") or Path(subject).is_file():
+        check_without(context, ["targets", "forecast"], "a policy file", "it has its own")
         policy = load_policy(subject)
         plan = policy.plan(steps or int(getattr(policy, "num_steps", DEFAULT_STEPS)))
         if picture is not None:
@@ -53,10 +61,9 @@ def inspect(
         if picture is not None:
             out.print(str(picture), soft_wrap=True, markup=False)
         return
-    if picture is not None:
-        raise ValueError("--picture draws policies; give a policy file")
+    check_without(context, ["steps", "picture"], "a model", "they are about a policy file")
     pipe = open_model(subject, "cpu")
-    with err.status("counting"):
+    with progress("counting"):
         policy = UniformPolicy(2, forecast=forecast, targets=parsed_targets(targets))
         costs = first_call_cost(pipe, policy)
     if as_json:
@@ -71,7 +78,7 @@ def inspect(
         )
 
 
-def _draw(policy: Policy, plan: Plan, path: Path) -> None:
+def _draw(policy: "Policy", plan: "Plan", path: Path) -> None:
     """Write the picture of a policy.
 
     Raises:
@@ -84,7 +91,7 @@ def _draw(policy: Policy, plan: Plan, path: Path) -> None:
     draw_policy(policy, plan, path)
 
 
-def _origin_table(origin: Origin) -> Table:
+def _origin_table(origin: "Origin") -> Table:
     table = Table("", "", title="tuned for", show_header=False)
     for name, value in dataclasses.asdict(origin).items():
         if isinstance(value, dict):
@@ -94,7 +101,7 @@ def _origin_table(origin: Origin) -> Table:
     return table
 
 
-def _plan_rows(plan: Plan) -> list[dict[str, Any]]:
+def _plan_rows(plan: "Plan") -> list[dict[str, Any]]:
     return [
         {
             "step": i,
@@ -106,7 +113,7 @@ def _plan_rows(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _plan_table(plan: Plan, title: str) -> Table:
+def _plan_table(plan: "Plan", title: str) -> Table:
     table = Table("step", "action", "mixing weight", title=f"{title}: {len(plan)} steps")
     table.add_column("groups computed")
     for row in _plan_rows(plan):
@@ -115,11 +122,11 @@ def _plan_table(plan: Plan, title: str) -> Table:
     return table
 
 
-def _cost_dict(cost: CallCost) -> dict[str, Any]:
+def _cost_dict(cost: "CallCost") -> dict[str, Any]:
     return dataclasses.asdict(cost) | {"reuse_ratio": cost.reuse_ratio}
 
 
-def _cost_table(name: str, cost: CallCost) -> Table:
+def _cost_table(name: str, cost: "CallCost") -> Table:
     table = Table("target", title=name)
     for column in ("MMACs", "of all", "left on reuse", "feature KiB"):
         table.add_column(column, justify="right")

@@ -1,21 +1,32 @@
-"""What the commands share: consoles, options and progress bars."""
+"""What the commands share: consoles, options and their checks, and how progress is shown."""
 
+import inspect
 import json
+import textwrap
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
-from diffusers import DiffusionPipeline
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from frdiff.models import open_pipeline
-from frdiff.policy import TARGET_SETS, Policy
-from frdiff.sampling import SCHEDULERS
+from frdiff.choices import SCHEDULERS
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+    from frdiff.policy import Policy
 
 MIB = 2**20
 DEFAULT_STEPS = 25
+HEARTBEAT = 5.0  # seconds between lines of progress where no bar can move
+MAX_REASON = 300
 out = Console()
 err = Console(stderr=True)
 
@@ -35,27 +46,169 @@ Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def open_model(model: str, device: str) -> DiffusionPipeline:
-    with err.status(f"loading {escape(model)}"):
-        return open_pipeline(model).to(device)
+class Show(Protocol):
+    """Shows what a command is doing, and how much of how much is done."""
+
+    def __call__(self, doing: str, done: int = 0, total: int | None = None) -> None: ...
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[Show]:
+    """What shows how far a command is, on stderr: a bar, or lines where that is no terminal."""
+    with _bar(doing) if err.is_terminal else _lines(doing) as show:
+        yield show
+
+
+@contextmanager
+def _bar(doing: str) -> Iterator[Show]:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
+        task = bar.add_task(escape(doing), total=None)
+
+        def show(doing: str, done: int = 0, total: int | None = None) -> None:
+            bar.update(task, description=escape(doing), completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
+def _lines(doing: str) -> Iterator[Show]:
+    """A line every `HEARTBEAT` seconds, however long what is shown takes."""
+    now: tuple[str, int, int | None] = doing, 0, None
+    began = time.monotonic()
+    over = Event()
+
+    def show(doing: str, done: int = 0, total: int | None = None) -> None:
+        nonlocal now
+        now = doing, done, total
+
+    def speak() -> None:
+        while not over.wait(HEARTBEAT):
+            line, done, total = now
+            said = f"{time.monotonic() - began:.0f} s: {line}"
+            said += "" if total is None else f" ({done} of {total})"
+            err.print(said, soft_wrap=True, markup=False, highlight=False)
+
+    speaker = Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield show
+    finally:
+        over.set()
+        speaker.join()
+
+
+def open_model(model: str, device: str) -> "DiffusionPipeline":
+    """The pipeline of a shipped model, a folder or a hub id, on a device.
+
+    Raises:
+        ValueError: none of the three, or no such device.
+    """
+    with progress(f"loading {model}"):
+        check_device(device)
+        import diffusers
+        import transformers
+
+        from frdiff.models import open_pipeline, shipped_models
+
+        for library in (diffusers.utils.logging, transformers.utils.logging):
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        if model in shipped_models() or (model and Path(model).is_dir()):
+            return open_pipeline(model).to(device)
+        try:
+            return open_pipeline(model).to(device)
+        except Exception as error:  # hubs fail in many ways: offline, unknown, gated, no such id
+            reason = textwrap.shorten(str(error), MAX_REASON)
+            raise ValueError(
+                f"cannot open {model!r}: it is none of the shipped models "
+                f"({', '.join(shipped_models())}) and no folder, and as a hub id: {reason}"
+            ) from error
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        ValueError: it does not; the message lists those that it has.
+    """
+    import torch
+
+    there = ["cpu"]
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is not None and torch.accelerator.is_available():
+        kind = accelerator.type
+        there += [kind, *(f"{kind}:{i}" for i in range(torch.accelerator.device_count()))]
+    if device not in there:
+        raise ValueError(f"no device {device!r} here; there is: {', '.join(there)}")
+
+
+def check_drawing(
+    pipe: "DiffusionPipeline", prompts: Sequence[str], guidance: float | None
+) -> None:
+    """Refuse what a pipeline would pass over.
+
+    Raises:
+        ValueError: an empty prompt where pictures are drawn from prompts, or guidance where none
+            is taken.
+    """
+    from frdiff.sampling import needs_prompts
+
+    if needs_prompts(pipe, {}):
+        for number, prompt in enumerate(prompts, 1):
+            if not prompt.strip():
+                raise ValueError(f"prompt {number} of {len(prompts)} is empty; say what to draw")
+    if guidance is not None and "guidance_scale" not in inspect.signature(pipe).parameters:
+        raise ValueError(f"{type(pipe).__name__} takes no guidance; leave --guidance out")
+
+
+def typed(context: typer.Context, names: Iterable[str]) -> list[str]:
+    """Those of the options called `names` that were given, as they are written."""
+    found = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            off = context.params[parameter.name] is False and parameter.secondary_opts
+            found.append((parameter.secondary_opts if off else parameter.opts)[0])
+    return found
+
+
+def check_with(context: typer.Context, names: Iterable[str], needed: str) -> None:
+    """Refuse the options called `names`, which mean nothing without what is `needed`.
+
+    Raises:
+        ValueError: some of them were given.
+    """
+    given = typed(context, names)
+    if given:
+        raise ValueError(f"{' and '.join(given)} {'go' if given[1:] else 'goes'} with {needed}")
+
+
+def check_without(context: typer.Context, names: Iterable[str], other: str, why: str) -> None:
+    """Refuse the options called `names`, which mean nothing beside the `other`.
+
+    Raises:
+        ValueError: some of them were given.
+    """
+    given = typed(context, names)
+    if given:
+        verb = "do" if given[1:] else "does"
+        raise ValueError(f"{' and '.join(given)} {verb} not go with {other}: {why}")
 
 
 def parsed_targets(text: str) -> str | list[str]:
+    from frdiff.policy import TARGET_SETS
+
     return text if text in TARGET_SETS else text.split(",")
 
 
-def num_steps_of(policy: Policy, steps: int | None) -> int:
+def num_steps_of(policy: "Policy", steps: int | None) -> int:
     """The step count asked for, the policy's own, or 25."""
     if steps is not None:
         return steps
     if policy.origin is not None:
         return policy.origin.num_inference_steps
     return int(getattr(policy, "num_steps", DEFAULT_STEPS))
-
-
-def progress() -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    return Progress(*columns, TimeRemainingColumn(), console=err, transient=True)
 
 
 def print_json(content: Any) -> None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from frdiff.choices import METHODS, OVERHEAD, PARETO, VARIABLES
+from frdiff.cli.errors import resumable
 from frdiff.cli.shared import (
     AsJson,
     Device,
@@ -16,22 +18,30 @@ from frdiff.cli.shared import (
     Model,
     SchedulerName,
     TargetOption,
+    check_drawing,
+    check_without,
     open_model,
     out,
     parsed_targets,
     print_json,
     progress,
+    typed,
 )
-from frdiff.models import GUIDANCE, shipped_captions, shipped_models
-from frdiff.policy import TablePolicy
-from frdiff.sampling import set_scheduler
-from frdiff.search import PARETO, VARIABLES
-from frdiff.search import tune as search
-from frdiff.search.api import METHODS, OVERHEAD, Progress
-from frdiff.search.within import Candidate
+
+if TYPE_CHECKING:
+    from frdiff.policy import TablePolicy
+    from frdiff.search.api import Progress
+    from frdiff.search.within import Candidate
+
+# What is asked of a search, and what says nothing to one by gates or without stored features.
+ASKED = ("speedup", "budget", "min_psnr", "pareto")
+SEARCHED = ("min_psnr", "allow_scheduler", "vary", "evaluations", "tensorboard")
+REUSED = ("targets", "overhead")
+FILE, FOLDER = Path("policy.json"), Path("policies")
 
 
 def tune(
+    context: typer.Context,
     model: Model,
     prompts: Annotated[
         list[str] | None,
@@ -80,8 +90,13 @@ def tune(
     seed: Annotated[int, typer.Option(help="Of noises and proposals.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes to draw with.")] = 1,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The policy file; with --pareto a folder.")
-    ] = Path("policy.json"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help=f"The policy file; with --pareto a folder. Default: {FILE}, or {FOLDER}.",
+        ),
+    ] = None,
     journal: Annotated[
         Path | None, typer.Option(help="What was measured; default: beside the policy file.")
     ] = None,
@@ -96,48 +111,65 @@ def tune(
     What is measured is kept in a journal: a search that was killed goes on from there when it is
     begun again, and ends with the same policy.
     """
-    shipped = model in shipped_models()
-    pool = list(prompts or ()) or (shipped_captions(model) if shipped else None)
-    pipe = open_model(model, device)
-    if scheduler is not None:
-        set_scheduler(pipe, scheduler.value)
+    from frdiff.models import GUIDANCE, shipped_captions, shipped_models
+    from frdiff.sampling import set_scheduler
+    from frdiff.search import tune as search
+
+    asked = typed(context, ASKED)
+    if len(asked) != 1:
+        got = f", got {' and '.join(asked)}" if asked else ""
+        raise ValueError(f"give one of --speedup, --budget, --min-psnr and --pareto{got}")
+    if method == "gates":
+        check_without(context, SEARCHED, "--method gates", "it learns keyframes alone")
+    chosen = vary.split(",")
+    if "reuse" not in chosen:
+        check_without(context, REUSED, "--vary without reuse", "no features are stored")
+    output = output or (FOLDER if pareto else FILE)
+    journal = output.parent / f"{output.stem}.journal" if journal is None else journal
+    _check_places(output, pareto, journal)
     log = _tensorboard(tensorboard)
-    with progress() as bar:
-        task = bar.add_task("measuring the full run", total=None)
-        best: list[Candidate] = []
+    with resumable(context, journal):
+        pipe = open_model(model, device)
+        shipped = model in shipped_models()
+        pool = list(prompts or ()) or (shipped_captions(model) if shipped else None)
+        check_drawing(pipe, pool or (), guidance)
+        if scheduler is not None:
+            set_scheduler(pipe, scheduler.value)
+        with progress("measuring the full run") as show:
+            best: list[Candidate] = []
 
-        def show(now: Progress) -> None:
-            line = now.doing
-            if now.candidate is not None:
-                log(now.candidate, now.done)
-                best[:] = [max([*best, now.candidate], key=lambda candidate: candidate.quality)]
-                line += f"; best {best[0].quality:.1f} dB"
-            bar.update(task, description=line, completed=now.done, total=now.total)
+            def on_event(now: "Progress") -> None:
+                line = now.doing
+                if now.candidate is not None:
+                    log(now.candidate, now.done)
+                    best[:] = [max([*best, now.candidate], key=lambda one: one.quality)]
+                    line += f"; best {best[0].quality:.1f} dB"
+                show(line, now.done, now.total)
 
-        found = search(
-            pipe,
-            pool,
-            num_steps=steps,
-            speedup=speedup,
-            budget=budget,
-            min_psnr=min_psnr,
-            pareto=pareto,
-            method=method,
-            allow_scheduler=allow_scheduler,
-            vary=vary.split(","),
-            targets=parsed_targets(targets),
-            overhead=overhead,
-            guidance=GUIDANCE.get(model) if guidance is None else guidance,
-            quantile=quantile,
-            samples=samples,
-            evaluations=evaluations,
-            latents=latents,
-            seed=seed,
-            workers=workers,
-            journal=output.with_suffix(".journal") if journal is None else journal,
-            on_event=show,
-        )
-    paths = _written(found, output)
+            found = search(
+                pipe,
+                pool,
+                num_steps=steps,
+                speedup=speedup,
+                budget=budget,
+                min_psnr=min_psnr,
+                pareto=pareto,
+                method=method,
+                allow_scheduler=allow_scheduler,
+                vary=chosen,
+                targets=parsed_targets(targets),
+                overhead=overhead,
+                guidance=GUIDANCE.get(model) if guidance is None else guidance,
+                quantile=quantile,
+                samples=samples,
+                evaluations=evaluations,
+                latents=latents,
+                seed=seed,
+                workers=workers,
+                journal=journal,
+                on_event=on_event,
+            )
+        paths = _written(found, output)
     if as_json:
         print_json([{"policy": str(path), **_figures(policy)} for path, policy in paths.items()])
         return
@@ -146,7 +178,24 @@ def tune(
         out.print(f"{path}: {_advice(policy)}", soft_wrap=True, markup=False, highlight=False)
 
 
-def _tensorboard(folder: Path | None) -> Callable[[Candidate, int], None]:
+def _check_places(output: Path, folder: bool, journal: Path) -> None:
+    """Refuse, before hours of work, places that nothing can be written to.
+
+    Raises:
+        ValueError: a folder stands where a file is to be written, or the other way round.
+    """
+    if folder and output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; --pareto writes a folder of policies: --output")
+    for place in [journal] if folder else [output, journal]:
+        if place.is_dir():
+            raise ValueError(f"{place} is a folder; choose a file")
+    for place in (output, journal):
+        parent = next(path for path in place.absolute().parents if path.exists())
+        if not parent.is_dir():
+            raise ValueError(f"{place} cannot be written: {parent} is a file")
+
+
+def _tensorboard(folder: Path | None) -> "Callable[[Candidate, int], None]":
     """What writes a search to TensorBoard's log; nothing without a folder.
 
     Raises:
@@ -162,7 +211,7 @@ def _tensorboard(folder: Path | None) -> Callable[[Candidate, int], None]:
         ) from error
     writer = SummaryWriter(folder)
 
-    def write(candidate: Candidate, done: int) -> None:
+    def write(candidate: "Candidate", done: int) -> None:
         writer.add_scalar(f"quality/{candidate.found_by}", candidate.quality, done)
         writer.add_scalar(f"cost/{candidate.found_by}", candidate.cost, done)
         writer.flush()
@@ -170,8 +219,10 @@ def _tensorboard(folder: Path | None) -> Callable[[Candidate, int], None]:
     return write
 
 
-def _written(found: TablePolicy | list[TablePolicy], output: Path) -> dict[Path, TablePolicy]:
+def _written(found: "TablePolicy | list[TablePolicy]", output: Path) -> "dict[Path, TablePolicy]":
     """The policies by the files they are in."""
+    from frdiff.policy import TablePolicy
+
     if isinstance(found, TablePolicy):
         paths = {output: found}
     else:
@@ -186,7 +237,7 @@ def _written(found: TablePolicy | list[TablePolicy], output: Path) -> dict[Path,
     return paths
 
 
-def _figures(policy: TablePolicy) -> dict[str, Any]:
+def _figures(policy: "TablePolicy") -> dict[str, Any]:
     origin = policy.origin
     if origin is None:
         raise ValueError("a tuned policy has an origin")
@@ -198,7 +249,7 @@ def _figures(policy: TablePolicy) -> dict[str, Any]:
     }
 
 
-def _table(paths: dict[Path, TablePolicy]) -> Table:
+def _table(paths: "dict[Path, TablePolicy]") -> Table:
     title = "dB to the converged solution; costs in full steps"
     table = Table("", title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (
@@ -225,7 +276,7 @@ def _table(paths: dict[Path, TablePolicy]) -> Table:
     return table
 
 
-def _advice(policy: TablePolicy) -> str:
+def _advice(policy: "TablePolicy") -> str:
     figures = _figures(policy)
     said = f"found by {figures['found_by']}; run {figures['num_inference_steps']} steps"
     if figures["solver"] is not None:

@@ -39,7 +39,8 @@ class TablePolicy(Policy):
             1, a keyframe's own as its first; None takes the last one.
         forecast_weights: per step and group, weights of the group's last stored features, newest
             first, summing to 1; None extrapolates, at every step or at one.
-        forecast, targets, coordinate: see `Policy`.
+        forecast, targets, coordinate: see `Policy`; without a reuse step `targets` may be `()`,
+            and nothing is hooked but the denoiser itself.
         origin: what it was tuned for; a run on anything else is refused. None fits wherever its
             targets are found.
     """
@@ -57,7 +58,11 @@ class TablePolicy(Policy):
     origin: Origin | None = None
 
     def __post_init__(self) -> None:
-        self._check_features()
+        if self.targets in ((), []):
+            self._set("targets", ())
+            self._check_forecast()
+        else:
+            self._check_features()
         check_int("num_steps", self.num_steps, 1, MAX_STEPS)
         self._set("groups", self._checked_groups())
         self._set("computed", self._checked_computed())
@@ -74,6 +79,8 @@ class TablePolicy(Policy):
             rows = self._per_step("forecast_weights", self.forecast_weights)
             self._set("forecast_weights", tuple(self._checked_forecast(row) for row in rows))
         self._check_enough_stored()
+        if not self.targets and self.reuses:
+            raise ValueError("a table without targets can have keyframes and jumps only")
         origin: object = self.origin
         # A file has it as an object of JSON.
         if origin is not None and not isinstance(origin, Origin):

@@ -4,8 +4,9 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,31 +15,25 @@ import numpy as np
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
+from frdiff.choices import METHODS, OVERHEAD, PARETO, VARIABLES
 from frdiff.denoisers import weights_hash
-from frdiff.policy import TablePolicy, Targets, config_hash
+from frdiff.policy import Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
+from frdiff.sampling import check_inputs
 from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
-from frdiff.search.measure import MOST_DECIBELS, Measure, digest_of
-from frdiff.search.record import Recording, record
-from frdiff.search.solvers import converged, run_length, solvers_of
-from frdiff.search.space import Space, table_of
-from frdiff.search.steer import steered_weights
+from frdiff.search.measure import MOST_DECIBELS, Measure
+from frdiff.search.outset import space_of, targets_of, truth_of
+from frdiff.search.solvers import solvers_of
 from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject
-from frdiff.search.tuner import RECORDED, Tuner, versions
+from frdiff.search.tuner import Tuner, versions
 from frdiff.search.within import Candidate
-from frdiff.setting import Setting
 
 __all__ = ["METHODS", "OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "Progress", "tune"]
 
-OVERHEAD = 0.05
-PARETO = (1.5, 2.0, 2.5, 3.0, 4.0)
-VARIABLES = ("keyframes", "steps", "targets", "reuse", "jumps", "weights")
-TAILS = (0, 1, 2, 3, 4, 6)
 BATCH = 8
-METHODS = ("search", "gates")
 SEARCHES = 5  # to find out which budget keeps a quality
 SEED_STRIDE = 1_000_003
 
@@ -95,19 +90,24 @@ def tune(
     Policies are searched on one half of the prompts and measured again on the other half, with
     other noises. The pipeline with fewer steps takes part, and of all that are no worse than that
     on the other half, the one that is best on both is returned.
-    `policy.origin` says what a policy is for, what was measured, and what found it.
+    `policy.origin` says what a policy is for, what was measured, and what found it. The converged
+    solution comes from the two settings with many steps that agree best; to how many dB they do is
+    `policy.origin.figures["converged_db"]`, and what lies above that cannot be told.
 
     Args:
         target: a pipeline, or a function from a `torch.Generator` on the CPU to the final latents
-            (N, ...) of one batch, drawn by a hand-written loop.
+            (N, ...) of one batch, drawn by a hand-written loop. If the function takes the number
+            of steps as a second argument, that is tuned too.
         prompts: what to draw, the more varied the better; where there are more than `samples` for
-            each half, as many are drawn. None for an unconditional pipeline or for a function.
+            each half, as many are drawn. None for a function, for an unconditional pipeline, or
+            where `inputs` have embeddings.
         num_steps: `num_inference_steps` of the full run, with the pipeline's own scheduler.
         budget: cost as a share of the full run's, in (0, 1].
         speedup: or the full run's cost over the policy's, 1 or more. Costs are MACs of the
             denoiser and `overhead`; decoders and text encoders count none, so whole calls gain
             less.
-        min_psnr: or the least quality to keep, in dB, as cheaply as can be.
+        min_psnr: or the least quality to keep, in dB, as cheaply as can be; not above what the
+            converged solution is known to.
         pareto: or a list of policies, one for each of the speed-ups in `PARETO`.
         method: `"search"`, or `"gates"` for the paper's Auto-FR: keyframes alone, as many as the
             budget pays for, learnt by gradient, with features copied. What it finds is returned,
@@ -115,20 +115,25 @@ def tune(
         denoiser: of a function: the network that it calls. It takes `scheduler` too.
         scheduler: of a function: what it steps.
         allow_scheduler: choose DPM-Solver++, on Karras' noise levels or not, or UniPC where they
-            come closer; the policy says so, and `frdiff.set_scheduler(pipe, policy.origin.solver)`
-            sets it.
+            come closer; for flow matching Heun, UniPC or DPM-Solver++, on the pipeline's own noise
+            levels, those of other shifts, Karras', beta or exponential ones. The policy says so,
+            and `frdiff.set_scheduler(pipe, policy.origin.solver)` sets it.
         vary: what to choose, of `"keyframes"` (one by one, beyond evenly crowded ones),
             `"steps"` (more than the budget pays for in full), `"reuse"` (steps with stored
             features), `"targets"` (the last ones may be computed in such steps), `"jumps"` (steps
             without a network call) and `"weights"` (forecasts fitted to every target and step, and
             jumps steered towards where the full run leads; extrapolated otherwise). Mixing weights
             are not among them: what a reuse step's score would be, no full run shows.
-        targets: see `Policy`.
+        targets: see `Policy`. Where `"all"` finds none, or MACs cannot be counted, steps between
+            keyframes are jumps only, with a warning.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
             full step. Larger: fewer steps.
         guidance: guidance scale; None for the pipeline's default.
-        inputs: further arguments of the pipeline, such as a picture to start from.
-        latents: compare final latents and not decoded pictures: less memory, no decoder.
+        inputs: further arguments of the pipeline, such as a picture to start from or prompt
+            embeddings. Where they decide how many samples a call makes, it is called as often as
+            needed.
+        latents: compare final latents and not what the pipeline makes of them: less memory, no
+            decoder.
         quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
         samples: in each half, drawn 8 at a time; a function is called once for every 8.
         evaluations: policies to measure at most for a budget; by default as many as take the time
@@ -151,31 +156,39 @@ def tune(
     subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
     solvers = solvers_of(subject, allow_scheduler)
     halves = _halves(subject, prompts, samples, seed)
-    notes = Journal(
-        None if journal is None else Path(journal),
-        {
-            "model": [type(network).__name__ for network in subject.denoisers],
-            "weights": weights_hash(subject.denoisers),
-            "scheduler": [type(subject.scheduler).__name__, config_hash(subject.scheduler)],
-            "prompts": _digest([batch.prompts for half in halves for batch in half]),
-            "inputs": sorted(inputs),
-            "num_steps": num_steps,
-            "targets": targets,
-            "overhead": overhead,
-            "guidance": guidance,
-            "latents": latents,
-            "seed": seed,
-            "versions": versions(),
-        },
-    )
-    full, space = _space(subject, num_steps, solvers, halves[0][0], vary, targets, overhead, notes)
+    wanted = targets_of(subject, targets, vary, method)
+    identity = {
+        "model": [type(network).__name__ for network in subject.denoisers],
+        "weights": weights_hash(subject.denoisers),
+        "scheduler": [type(subject.scheduler).__name__, config_hash(subject.scheduler)],
+        "prompts": _digest([batch.prompts for half in halves for batch in half]),
+        "inputs": sorted(inputs),
+        "num_steps": num_steps,
+        "targets": targets,
+        "overhead": overhead,
+        "guidance": guidance,
+        "latents": latents,
+        "seed": seed,
+        "versions": versions(),
+    }
+    notes = Journal(None if journal is None else Path(journal), identity)
+    subject = subject.settled(num_steps, halves[0][0])
+    few = halves[0][0]
+    space = space_of(subject, num_steps, solvers, few, vary, wanted, method, overhead, notes)
+    full = space.full
     with engine_of(subject, workers) as engine:
-        truth = converged(subject, num_steps)
+        truth = truth_of(subject, num_steps, space, few, notes)
+        if min_psnr is not None and truth.agreement is not None and min_psnr > truth.agreement:
+            raise ValueError(
+                f"min_psnr={min_psnr:g} cannot be told: the best solutions known, with many "
+                f"steps, agree to {truth.agreement:.1f} dB; ask for less"
+            )
         calibration, held_out = (
-            Measure(engine, truth, half, notes, name, subject.peak)
+            Measure(engine, truth.setting, half, notes, name, subject.peak)
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
-        tuner = Tuner(subject, space, calibration, held_out, quantile, "keyframes" in vary, seed)
+        climbs = "keyframes" in vary
+        tuner = Tuner(subject, space, calibration, held_out, quantile, climbs, seed, truth)
         budgets = [full * share for share in shares]
         asked = budgets or [full / 2] * SEARCHES
         total = sum(evaluations or tuner.evaluations(budget) for budget in asked)
@@ -185,7 +198,7 @@ def tune(
             on_event(Progress(candidate.found_by, done, total, candidate))
 
         if method == "gates":
-            learn = partial(_keyframes_learnt, subject, full, halves[0], targets, notes, on_event)
+            learn = partial(_keyframes_learnt, subject, full, halves[0], wanted, notes, on_event)
             counts = [tuner.keyframes_within(budget) for budget in budgets]
             found = [
                 tuner.by_gates(budget, *learn(count))
@@ -197,50 +210,6 @@ def tune(
             found = [tuner.within(budget, evaluations, on_found) for budget in budgets]
     policies = [tuned.policy for tuned in found]
     return policies if pareto else policies[0]
-
-
-def _space(
-    subject: Subject,
-    num_steps: int,
-    solvers: Sequence[str | None],
-    batch: Batch,
-    vary: Sequence[str],
-    targets: Targets,
-    overhead: float,
-    notes: Journal,
-) -> tuple[int, Space]:
-    """The steps of the full run, and what there is to choose from."""
-    few = Batch(batch.seed, batch.prompts[:RECORDED])
-
-    def recorder(solver: str | None, steps: int) -> Recording:
-        return record(subject, Setting(steps, None, solver), few, targets, overhead)
-
-    def steerer(setting: Setting, recording: Recording) -> TablePolicy:
-        question = f"score weights {digest_of(setting)}"
-        if question not in notes:
-            notes[question] = steered_weights(subject, setting, recording, few)
-        return replace(table_of(setting), score_weights=notes[question])
-
-    full = recorder(None, num_steps)
-    hand_written = isinstance(subject, LoopSubject)
-    if hand_written and full.steps != num_steps:
-        raise ValueError(f"the loop takes {full.steps} steps, but num_steps is {num_steps}")
-    space = Space(
-        num_steps=num_steps,
-        full=full.steps,
-        varies_steps="steps" in vary and not hand_written,
-        prices=full.prices,
-        solvers=solvers,
-        length=cache(partial(run_length, subject)),
-        recorder=recorder,
-        steerer=steerer,
-        targets=targets,
-        fits=(True, False) if "weights" in vary else (False,),
-        tails=TAILS if "targets" in vary else TAILS[:1],
-        kinds=[jumps for jumps, name in ((False, "reuse"), (True, "jumps")) if name in vary],
-        recordings={(None, num_steps): full},
-    )
-    return full.steps, space
 
 
 def _keyframes_learnt(
@@ -310,6 +279,18 @@ def _subject(
     if isinstance(target, DiffusionPipeline):
         if denoiser is not None or scheduler is not None:
             raise ValueError("a pipeline has its own denoiser and scheduler; leave them out")
+        kind = type(target).__name__
+        if getattr(target, "scheduler", None) is None:
+            raise ValueError(
+                f"{kind} has no component `scheduler`; tune a function of a generator and the "
+                "number of steps that calls it, with denoiser= and scheduler="
+            )
+        if guidance is not None and "guidance_scale" not in signature(target).parameters:
+            raise ValueError(
+                f"{kind} takes no guidance_scale; leave guidance out and give what it takes "
+                "instead with inputs="
+            )
+        check_inputs(target, inputs)
         return PipelineSubject(target, guidance, latents, dict(inputs))
     if not callable(target):
         raise TypeError(

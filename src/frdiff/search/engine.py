@@ -5,6 +5,7 @@ a cluster serves as well.
 """
 
 import pickle
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -54,6 +55,8 @@ class _Worker:
 
     @classmethod
     def begin(cls, sent: bytes, threads: int) -> None:
+        # Ctrl-C reaches all processes of a terminal; only the one that gave the jobs answers it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.set_num_threads(threads)
         cls.subject = pickle.loads(sent)  # our own bytes, never a file
 

@@ -5,6 +5,8 @@ scheduler alone decides, known without a network.
 """
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ TOLERANCE = 1e-3
 
 
 def influences(
-    scheduler: SchedulerMixin, num_inference_steps: int, steps: int
+    scheduler: SchedulerMixin, timing: Mapping[str, Any], steps: int
 ) -> np.ndarray | None:
     """What a change of each step's score alone changes in the final sample, shape (steps,).
 
@@ -27,6 +29,7 @@ def influences(
 
     Args:
         scheduler: it is not changed.
+        timing: what the run gave to its `set_timesteps`, by name, without the device.
         steps: that a run takes; fewer than the scheduler has where it begins in the middle.
     """
     scheduler = copy.deepcopy(scheduler)
@@ -34,7 +37,7 @@ def influences(
     scores = torch.cat([torch.eye(steps), torch.ones(steps, 1), torch.zeros(steps, 1)], dim=1)
     try:
         with torch.random.fork_rng(devices=[]):
-            samples = _final(scheduler, num_inference_steps, scores.view(steps, -1, 1, 1, 1))
+            samples = _final(scheduler, timing, scores.view(steps, -1, 1, 1, 1))
     except Exception:  # whatever a scheduler raises on samples that are no pictures
         return None
     *alone, together, nothing = samples.flatten().double().tolist()
@@ -42,9 +45,9 @@ def influences(
     return np.array(alone) if linear and np.isfinite(alone).all() else None
 
 
-def _final(scheduler: SchedulerMixin, num_inference_steps: int, scores: Tensor) -> Tensor:
+def _final(scheduler: SchedulerMixin, timing: Mapping[str, Any], scores: Tensor) -> Tensor:
     """What samples of zeros become with the given scores, shape (steps, N, ...)."""
-    scheduler.set_timesteps(num_inference_steps)
+    scheduler.set_timesteps(**timing)
     first = len(scheduler.timesteps) - len(scores)
     if first and hasattr(scheduler, "set_begin_index"):  # others find their place by themselves
         scheduler.set_begin_index(first)

@@ -64,11 +64,15 @@ def prices_of(run: Run, overhead: float = 0.0) -> Prices:
     """The prices of the targets of a run that has ended, over all its denoiser calls.
 
     Raises:
-        ValueError: no MACs at all were counted.
+        ValueError: no MACs at all were counted, or they cannot be.
     """
     saved: Counter[str] = Counter()
     full = 0
-    for cost, calls in run.call_costs:
+    try:
+        costs = run.call_costs
+    except Exception as error:  # whatever a model's own code may raise on fake tensors
+        raise ValueError(f"MACs cannot be counted: {error}") from error
+    for cost, calls in costs:
         full += calls * cost.macs
         for target in cost.targets:
             saved[target.name] += calls * (target.macs - target.reuse_macs)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from frdiff.adapters import Features, Target, find_targets, watched
 from frdiff.forecast import extrapolation_weights
-from frdiff.policy import Targets, UniformPolicy
+from frdiff.policy import JumpPolicy, Targets, UniformPolicy
 from frdiff.run import Run
 from frdiff.search.fit import fit_weights
 from frdiff.search.influence import influences
@@ -118,7 +118,16 @@ def _fitted(gram: np.ndarray, step: int, stored: list[int]) -> list[float]:
 def record(
     subject: Subject, setting: Setting, batch: Batch, targets: Targets, overhead: float
 ) -> Recording:
-    """What a full run of `setting`, its policy left aside, shows of `targets`."""
+    """What a full run of `setting`, its policy left aside, shows of `targets`.
+
+    Args:
+        batch: drawn in one pipeline call.
+        targets: see `Policy`; none shows scores alone, and needs no MACs.
+
+    Raises:
+        ValueError: there are no such targets, or MACs cannot be counted.
+        TypeError: what a target returns cannot be stored.
+    """
     # The order of the names is that in which the targets ran.
     rows: dict[str, list[np.ndarray]] = {}
     scores: list[np.ndarray] = []
@@ -131,21 +140,34 @@ def record(
         scores.append(elements_of(score))
         return score
 
-    found = [target for denoiser in subject.denoisers for target in find_targets(denoiser, targets)]
-    ended: list[tuple[int, Prices, list[float]]] = []
+    found = [
+        target
+        for denoiser in subject.denoisers
+        if targets
+        for target in find_targets(denoiser, targets)
+    ]
+    ended: list[tuple[int, int, Prices, list[float]]] = []
 
     def on_run(run: Run) -> None:
-        ended.append((run.stats.steps, prices_of(run, overhead), run.noise_levels))
+        prices = prices_of(run, overhead) if targets else Prices({}, overhead)
+        planned = run.stats.steps if run.plan is None else len(run.plan)
+        ended.append((run.stats.steps, planned, prices, run.noise_levels))
 
-    full = Setting(setting.steps, UniformPolicy(1, targets=targets))
-    with watched(found, keep), altered_scores(subject, setting.scheduler, keep_score):
+    policy = UniformPolicy(1, targets=targets) if targets else JumpPolicy(1)
+    full = Setting(setting.steps, policy)
+    with watched(found, keep), altered_scores(subject, setting.scheduler, keep_score) as timings:
         subject.draw(full, batch, on_run)
-    ((steps, prices, levels),) = ended
+    ((steps, planned, prices, levels),) = ended
     even = all(len(features) % steps == 0 for features in rows.values())
     grams = {name: _gram(features, steps) for name, features in rows.items()} if even else {}
-    influence = influences(scheduler_of(subject, setting.scheduler), setting.steps, steps)
+    # A pipeline may end before its scheduler; nothing changes in the steps that are left.
+    left = planned - steps
+    grams = {name: np.pad(gram, (0, left), "edge") for name, gram in grams.items()}
+    seen = np.stack(scores[-steps:] + scores[-1:] * left)
+    timed = scheduler_of(subject, setting.scheduler)
+    influence = None if left else influences(timed, timings[-1], steps)
     ordered = {name: prices.saved[name] for name in rows}
-    return Recording(grams, np.stack(scores), levels, replace(prices, saved=ordered), influence)
+    return Recording(grams, seen, levels, replace(prices, saved=ordered), influence)
 
 
 def elements_of(values: Tensor, most: int = SCORE_ELEMENTS) -> np.ndarray:

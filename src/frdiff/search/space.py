@@ -1,6 +1,8 @@
 """What a search chooses from: settings by step count, keyframes and tail, and their costs."""
 
 import itertools
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,10 +18,12 @@ from frdiff.setting import Setting
 
 __all__ = ["Space", "in_full", "table_of"]
 
+SLACK = 1.2
 
-def in_full(num_steps: int, targets: Targets = "all") -> TablePolicy:
+
+def in_full(num_steps: int) -> TablePolicy:
     """The policy that computes everything at every step: the untouched pipeline, seen by a run."""
-    return TablePolicy(num_steps, [(0,)] * num_steps, targets=targets)
+    return TablePolicy(num_steps, [(0,)] * num_steps, targets=())
 
 
 def table_of(setting: Setting) -> TablePolicy:
@@ -42,7 +46,7 @@ class Space:
         length: steps of a run, given the solver and `num_inference_steps`.
         recorder: the recording of a full run, given the solver and `num_inference_steps`.
         steerer: a table of jumps steered by a recording, see `frdiff.search.steer`.
-        targets: see `Policy`.
+        targets: see `Policy`; none where no step between keyframes reuses features.
         depths: how many stored features or scores a step may weigh.
         fits: whether weights may be fitted to a full run, and whether they may be extrapolation's;
             only those that may be fitted may be steered.
@@ -117,7 +121,7 @@ class Space:
             [(0,) if step in keyframes else () for step in steps],
             mixing_weights=[float(step in keyframes) for step in steps],
             score_weights=recording.score_weights(keyframes, shape.depth, shape.fitted),
-            targets=self.targets,
+            targets=(),
         )
 
     def copying(self, keyframes: Sequence[int]) -> Setting:
@@ -128,24 +132,32 @@ class Space:
 
     def fewer_steps(self, solver: str | None, budget: float) -> Setting | None:
         """The pipeline with as many steps as a budget pays for in full; None if with none."""
-        counts = range(1, int(budget) + 1) if self.varies_steps else [self.num_steps]
-        for steps in reversed(counts):
-            length = self.length(solver, steps)
-            if length <= budget:
-                return Setting(steps, in_full(length, self.targets), solver)
-        return None
+        steps = self.longest(solver, budget)
+        if steps is None:
+            return None
+        return Setting(steps, in_full(self.length(solver, steps)), solver)
 
-    def counts(self, lengths: Sequence[int]) -> list[int]:
+    def longest(self, solver: str | None, most: float) -> int | None:
+        """The largest `num_inference_steps` whose run has at most so many steps; None if none."""
+        if not self.varies_steps:
+            return self.num_steps if self.length(solver, self.num_steps) <= most else None
+        # Runs grow with what is asked for, and hardly slower than the full run's length tells.
+        counts = range(1, math.ceil(SLACK * most * max(self.num_steps / self.full, 1)) + 1)
+
+        def length(steps: int) -> float:
+            # There are none of few steps where runs begin late, and none of very many.
+            return self.length(solver, steps) or (math.inf if steps > self.num_steps else 0)
+
+        found = bisect_right(counts, most, key=length)
+        return found if found and self.length(solver, found) else None
+
+    def counts(self, solvers: Sequence[str | None], lengths: Sequence[int]) -> list[int]:
         """Of `num_inference_steps`, those whose runs are about as long as asked for, ascending."""
         if not self.varies_steps:
             return [self.num_steps]
-        found = set()
-        for solver, wanted in itertools.product(self.solvers, lengths):
-            # Runs are as long as that, a little longer, or twice as long.
-            counts = (wanted, wanted - 1, (wanted + 1) // 2)
-            near = [n for n in counts if n > 1 and self.length(solver, n) <= wanted]
-            found |= {*near[:1]}
-        return sorted(found)
+        pairs = itertools.product(solvers, lengths)
+        found = {self.longest(solver, wanted) for solver, wanted in pairs}
+        return sorted(steps for steps in found if steps is not None and steps > 1)
 
     def between(self, shape: Shape) -> float:
         """The cost of a step that is no keyframe, in full steps."""

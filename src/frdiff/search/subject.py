@@ -4,7 +4,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,18 @@ from torch import Tensor, nn
 
 from frdiff.clock import Wrapped
 from frdiff.denoisers import find_denoisers, unwrap
+from frdiff.policy import JumpPolicy
 from frdiff.run import Run, apply
-from frdiff.sampling import sample, set_scheduler
+from frdiff.sampling import (
+    REFUSALS,
+    Call,
+    NoArrayError,
+    as_array,
+    asks_for_number,
+    calls_for,
+    needs_prompts,
+)
+from frdiff.schedulers import set_scheduler
 from frdiff.setting import Setting
 
 __all__ = [
@@ -29,7 +39,7 @@ __all__ = [
 ]
 
 OnRun = Callable[[Run], None]
-Loop = Callable[[torch.Generator], Tensor]
+Loop = Callable[[torch.Generator], Tensor] | Callable[[torch.Generator, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,19 +61,24 @@ class PipelineSubject:
 
     Attributes:
         guidance: guidance scale; None for the pipeline's default.
-        latents: compare final latents and not decoded pictures.
+        latents: compare final latents and not what the pipeline makes of them.
         inputs: further arguments of the pipeline, the same for every call.
+        per_call: samples that a call makes, where its inputs decide that; None for as many as it
+            is asked for.
+        pictures: whether what it makes are values in [0, 1].
     """
 
     pipe: DiffusionPipeline
     guidance: float | None = None
     latents: bool = False
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    per_call: int | None = None
+    pictures: bool = True
 
     @property
     def peak(self) -> float | None:
         """1 for pictures."""
-        return None if self.latents else 1.0
+        return 1.0 if self.pictures and not self.latents else None
 
     @property
     def denoisers(self) -> list[nn.Module]:
@@ -78,40 +93,99 @@ class PipelineSubject:
     @property
     def needs_prompts(self) -> bool:
         """Whether nothing can be drawn without them."""
-        accepted = inspect.signature(self.pipe).parameters
-        given = {"prompt_embeds", "class_labels"} & self.inputs.keys()
-        return not given and bool({"prompt", "class_labels"} & accepted.keys())
+        return needs_prompts(self.pipe, self.inputs)
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the number of steps is what it is asked for."""
+        return not {"sigmas", "timesteps"} & self.inputs.keys()
 
     @property
     def scheduler(self) -> SchedulerMixin:
         """The pipeline's own."""
         return self.pipe.scheduler
 
+    def settled(self, steps: int, batch: Batch) -> "PipelineSubject":
+        """The same pipeline with what short trials show: how it is called, what it makes.
+
+        Nearly all steps of the trials are jumps.
+
+        Args:
+            steps: `num_inference_steps` of a run.
+            batch: of its samples at most two are drawn.
+
+        Raises:
+            Exception: whatever the pipeline raises when it is asked for one sample.
+        """
+        subject, one = self, calls_for(batch.prompts[:1], batch.seed, 1)[0]
+        with _without_advice(), apply(self.pipe, JumpPolicy(steps)) as run:
+            together = asks_for_number(self.pipe, self.inputs) and self._makes_two(steps, batch)
+            try:
+                made = self._made(one, steps, run)
+            except REFUSALS as error:
+                subject = replace(self, latents=True)
+                try:
+                    made = subject._made(one, steps, run)
+                except REFUSALS:
+                    raise error from None
+                warnings.warn(
+                    f"final latents are compared, for want of samples: {error}",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        # Inputs may decide that there are two whatever is asked for.
+        number = None if together and len(made) == 1 else len(made)
+        pictures = bool(made.min() >= 0 and made.max() <= 1)
+        return replace(subject, per_call=number, pictures=pictures)
+
+    def _made(self, call: Call, steps: int, run: Run) -> np.ndarray:
+        """What one call makes, or its final latents if it returns nothing that is an array."""
+        result = self._call(call, steps)
+        try:
+            return as_array(result)
+        except NoArrayError:
+            if not self.latents:
+                raise
+            return _array(run.latents)
+
+    def _makes_two(self, steps: int, batch: Batch) -> bool:
+        """Whether asking for two samples makes two."""
+        two = (batch.prompts * 2)[:2]
+        try:
+            return len(as_array(self._call(calls_for(two, batch.seed, None)[0], steps))) == 2
+        except REFUSALS:
+            return False  # one alone says what is wrong, if anything is
+
     def run(self, steps: int, batch: Batch, *, gradient: bool = False) -> np.ndarray:
-        """What the pipeline returns as it is now: pictures, or latents where it offers them.
+        """What the pipeline returns as it is now.
 
         Args:
             gradient: let gradients through, which pipelines do not by themselves.
         """
-        return sample(
-            self.pipe,
-            batch.prompts,
-            steps=steps,
-            seed=batch.seed,
-            guidance=self.guidance,
-            output_type="latent" if self.latents else "np",
-            inputs=self.inputs,
-            gradient=gradient,
-        )
+        calls = calls_for(batch.prompts, batch.seed, self.per_call)
+        made = [as_array(self._call(call, steps, gradient)) for call in calls]
+        return np.concatenate(made)[: len(batch.prompts)]
 
     def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
-        """Pictures (N, H, W, 3) in [0, 1], or final latents (N, ...)."""
+        """Pictures, videos, sounds or final latents (N, ...).
+
+        Args:
+            on_run: gets the run after each pipeline call.
+        """
+        drawn = []
         with _without_advice(), setting.attached(self.pipe) as run:
-            images = self.run(setting.steps, batch)
             if run is None:
                 raise ValueError("a setting to be measured needs a policy")
-            on_run(run)
-            return _array(run.latents) if self.latents else images
+            for call in calls_for(batch.prompts, batch.seed, self.per_call):
+                result = self._call(call, setting.steps)
+                on_run(run)
+                made = _array(run.latents) if self.latents else as_array(result)
+                drawn.append(made[: len(call.seeds)])
+        return np.concatenate(drawn)[: len(batch.prompts)]
+
+    def _call(self, call: Call, steps: int, gradient: bool = False) -> Any:
+        output_type = "latent" if self.latents else "np"
+        return call.draw(self.pipe, steps, self.guidance, output_type, self.inputs, gradient)
 
 
 @dataclass(frozen=True)
@@ -119,7 +193,8 @@ class LoopSubject:
     """A hand-written sampling loop.
 
     Attributes:
-        loop: from a generator on the CPU, the final latents (N, ...) of one batch.
+        loop: from a generator on the CPU, and from the number of steps if it takes that too, the
+            final latents (N, ...) of one batch.
         denoiser: the network that it calls.
         scheduler: what it steps.
     """
@@ -129,6 +204,17 @@ class LoopSubject:
     scheduler: SchedulerMixin
     peak: float | None = None
     needs_prompts: bool = False
+    per_call: int | None = None
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether the loop has a second argument that must be given, or is called steps."""
+        given = list(inspect.signature(self.loop).parameters.values())[1:2]
+        return any(
+            parameter.kind is not parameter.VAR_KEYWORD
+            and (parameter.default is parameter.empty or "steps" in parameter.name)
+            for parameter in given
+        )
 
     @property
     def denoisers(self) -> list[nn.Module]:
@@ -140,9 +226,15 @@ class LoopSubject:
         """The denoiser."""
         return self.denoisers
 
+    def settled(self, steps: int, batch: Batch) -> "LoopSubject":
+        """The loop as it is: there is one way to call it."""
+        return self
+
     def run(self, steps: int, batch: Batch, *, gradient: bool = False) -> Tensor:
         """What the loop returns as it is now; gradients pass if it lets them."""
-        return self.loop(torch.Generator().manual_seed(batch.seed))
+        generator = torch.Generator().manual_seed(batch.seed)
+        loop: Callable[..., Tensor] = self.loop
+        return loop(generator, steps) if self.takes_steps else loop(generator)
 
     def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
         """Final latents (N, ...)."""
@@ -182,29 +274,39 @@ def scheduler_of(subject: Subject, solver: str | None) -> SchedulerMixin:
 @contextmanager
 def altered_scores(
     subject: Subject, solver: str | None, alter: Callable[[Tensor], Tensor]
-) -> Iterator[None]:
+) -> Iterator[list[dict[str, Any]]]:
     """Let `alter` see, and change, the score of every step, guided as the solver gets it.
 
-    Within, the subject's own scheduler is the one called `solver`.
+    Within, the subject's own scheduler is the one called `solver`. The list fills with what each
+    run gives to its `set_timesteps`, by name, without the device.
     """
     scheduler = scheduler_of(subject, solver)
-    own, step, before = subject.scheduler, scheduler.step, scheduler.__dict__.get("step")
+    own, timings = subject.scheduler, []
+    methods = {name: getattr(scheduler, name) for name in ("set_timesteps", "step")}
+    before = {name: scheduler.__dict__.get(name) for name in methods}
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        given = inspect.signature(methods["set_timesteps"]).bind(*args, **kwargs).arguments
+        timings.append({name: value for name, value in given.items() if name != "device"})
+        return methods["set_timesteps"](*args, **kwargs)
 
     def altered(model_output: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return step(alter(model_output), *args, **kwargs)
+        return methods["step"](alter(model_output), *args, **kwargs)
 
     try:
-        scheduler.step = Wrapped(scheduler, "step", altered)
+        for name, wrapper in (("set_timesteps", timed), ("step", altered)):
+            setattr(scheduler, name, Wrapped(scheduler, name, wrapper))
         if isinstance(subject, PipelineSubject):
             subject.pipe.scheduler = scheduler
-        yield
+        yield timings
     finally:
         if isinstance(subject, PipelineSubject):
             subject.pipe.scheduler = own
-        if before is None:
-            del scheduler.step
-        else:
-            scheduler.step = before
+        for name, method in before.items():
+            if method is None:
+                delattr(scheduler, name)
+            else:
+                setattr(scheduler, name, method)
 
 
 def _array(latents: Tensor | None) -> np.ndarray:

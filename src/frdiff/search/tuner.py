@@ -11,6 +11,7 @@ from frdiff.clock import noise_coordinates
 from frdiff.policy import Origin, TablePolicy, config_hash
 from frdiff.search.measure import Measure, middle, standard_error
 from frdiff.search.shapes import Shape, affordable
+from frdiff.search.solvers import Truth
 from frdiff.search.space import Space, table_of
 from frdiff.search.subject import PipelineSubject, Subject, scheduler_of
 from frdiff.search.within import (
@@ -20,15 +21,18 @@ from frdiff.search.within import (
     fewer_steps,
     search_within,
 )
+from frdiff.setting import Setting
+from frdiff.version import __version__
 
-__all__ = ["RECORDED", "Tuned", "Tuner", "versions"]
+__all__ = ["AGREED", "RECORDED", "Tuned", "Tuner", "versions"]
 
-RECORDED = 4
+RECORDED = 4  # samples of which full runs are recorded
+AGREED = 2  # samples from which the converged solution is chosen
 STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
 WORTH = 12  # full runs, spent on policies of one budget
-LIBRARIES = ("frdiff", "diffusers", "torch")
+LIBRARIES = ("diffusers", "torch")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Tuner:
         quantile: of decibels, see `frdiff.search.measure.middle`.
         climbs: whether single keyframes are moved.
         seed: of proposals.
+        truth: what is measured against.
     """
 
     subject: Subject
@@ -67,6 +72,7 @@ class Tuner:
     quantile: float
     climbs: bool
     seed: int
+    truth: Truth
 
     def evaluations(self, budget: float) -> int:
         """How many policies are worth measuring, within a budget in full steps."""
@@ -113,7 +119,7 @@ class Tuner:
             spent: on learning them, in full runs of the calibration half.
         """
         space = self.space
-        settings = [*fewer_steps(budget, space), space.copying(keyframes)]
+        settings = [*fewer_steps(budget, space, space.solvers), space.copying(keyframes)]
         names = ["fewer steps"] * (len(settings) - 1) + ["gates"]
         candidates = [
             Candidate(name, setting, space.cost(setting), middle(values, self.quantile))
@@ -149,6 +155,8 @@ class Tuner:
             "held_out_db": qualities[chosen],
             "search_runs": spent + self._spent(),
         }
+        if self.truth.agreement is not None:
+            figures["converged_db"] = self.truth.agreement
         if has_rival:
             figures["fewer_steps_cost"] = candidates[0].cost
             figures["fewer_steps_held_out_db"] = qualities[0]
@@ -163,8 +171,9 @@ class Tuner:
         asked = [setting for half in halves for setting in (half.truth, *half.asked.values())]
         few: float = sum(recording.steps for recording in self.space.recordings.values())
         few += sum(map(self.space.cost, self.space.steered.values()))
-        share = RECORDED / sum(len(batch.prompts) for batch in self.calibration.batches)
-        return (sum(map(self.space.cost, asked)) + share * few) / self.space.full
+        few = RECORDED * few + AGREED * self.truth.drawn
+        samples = sum(len(batch.prompts) for batch in self.calibration.batches)
+        return (sum(map(self.space.cost, asked)) + few / samples) / self.space.full
 
     def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.
@@ -208,13 +217,7 @@ class Tuner:
 
     def _origin(self, candidate: Candidate, figures: dict[str, float]) -> Origin:
         setting = candidate.setting
-        scheduler = copy.deepcopy(scheduler_of(self.subject, setting.scheduler))
-        levels: list[float] = []
-        try:
-            scheduler.set_timesteps(setting.steps)
-            levels = noise_coordinates(scheduler)
-        except (TypeError, ValueError):
-            pass  # it wants to know the size of the picture, or tells no noise levels
+        scheduler = scheduler_of(self.subject, setting.scheduler)
         denoiser = self.subject.denoisers[0]
         subject = self.subject
         return Origin(
@@ -226,12 +229,25 @@ class Tuner:
             found_by=candidate.found_by,
             solver=setting.scheduler,
             guidance=subject.guidance if isinstance(subject, PipelineSubject) else None,
-            noise_levels=[round(level, 6) for level in levels],
+            noise_levels=[round(level, 6) for level in self._levels(setting)],
             versions=versions(),
             figures=figures,
         )
 
+    def _levels(self, setting: Setting) -> list[float]:
+        """The logarithm of the noise level of every step; none if none are told."""
+        run = setting.scheduler, setting.steps
+        if run in self.space.recordings:
+            return list(self.space.recordings[run].levels)
+        scheduler = copy.deepcopy(scheduler_of(self.subject, setting.scheduler))
+        try:
+            scheduler.set_timesteps(setting.steps)
+            levels = noise_coordinates(scheduler)
+        except (TypeError, ValueError):
+            return []  # it wants to know the size of the picture, or tells no noise levels
+        return levels[-table_of(setting).num_steps :]
+
 
 def versions() -> dict[str, str]:
     """Of frdiff and what it rests on."""
-    return {name: version(name) for name in LIBRARIES}
+    return {"frdiff": __version__, **{name: version(name) for name in LIBRARIES}}

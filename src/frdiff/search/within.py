@@ -8,6 +8,7 @@ nothing worse than that is chosen.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from frdiff.schedulers import crossed
 from frdiff.search.climb import climb
 from frdiff.search.measure import Measure, middle
 from frdiff.search.shapes import Shape, affordable, ladder, neighbours
@@ -116,7 +117,11 @@ def search_within(
         OutOfReachError: the budget pays for no run.
     """
     search = _Search(space, measure, evaluations, quantile, on_found)
-    rivals = search.ranked(fewer_steps(budget, space), "fewer steps")
+    rivals = search.ranked(fewer_steps(budget, space, space.solvers), "fewer steps")
+    known = [rival.setting.scheduler for rival in rivals]
+    others = [solver for solver in crossed(known) if solver not in known]
+    rivals += search.ranked(fewer_steps(budget, space, others), "fewer steps")
+    rivals.sort(key=lambda rival: -rival.quality)
     found = rivals[:1]
     search.last = len(measure.asked) + evaluations
     solvers = [rival.setting.scheduler for rival in rivals[:SOLVERS]] or space.solvers
@@ -130,9 +135,9 @@ def search_within(
     return found
 
 
-def fewer_steps(budget: float, space: Space) -> list[Setting]:
+def fewer_steps(budget: float, space: Space, solvers: Sequence[str | None]) -> list[Setting]:
     """As many steps as the budget pays for, by solver."""
-    settings = (space.fewer_steps(solver, budget) for solver in space.solvers)
+    settings = (space.fewer_steps(solver, budget) for solver in solvers)
     return [setting for setting in settings if setting is not None]
 
 
@@ -158,7 +163,7 @@ def _descend(
     def setting(shape: Shape) -> Setting:
         return space.setting(shape, space.keyframes(shape, paid_for(shape)))
 
-    steps = space.counts(ladder(budget, MOST * space.num_steps))
+    steps = space.counts(solvers, ladder(budget, MOST * space.num_steps))
     # First a coarse look over all step counts.
     coarse = [
         replace(

@@ -1,15 +1,10 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
+from command_line import run
 from frdiff.bench.results import write_result
-from frdiff.cli import app
 from made_results import fidelity
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_a_report_of_nothing_says_so(tmp_path):
@@ -28,13 +23,6 @@ def test_a_report_names_what_it_left_out(tmp_path):
     assert content["settings"] == 1 and (tmp_path / "page/index.html").is_file()
     assert "broken.json" in content["errors"][0]
     assert "left out: " in result.stderr
-
-
-def test_options_that_need_others_say_so(tmp_path):
-    result = run("bench", "digits", "--inception", "--results", tmp_path)
-    assert result.exit_code == 1 and "--inception goes with --all" in result.stderr
-    assert run("bench", "no-such-model", "--results", tmp_path).exit_code == 1
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

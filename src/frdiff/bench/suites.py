@@ -1,0 +1,193 @@
+"""What a model is measured with: one suite for diffusion, one for flow matching."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from diffusers import DiffusionPipeline
+
+from frdiff.bench.methods import (
+    FULL,
+    REFERENCE,
+    Method,
+    adaptive,
+    fewer_steps,
+    jumps,
+    our_jumps,
+    ours,
+    paper,
+    peer,
+)
+from frdiff.bench.results import Conditions
+
+__all__ = ["DIFFUSION", "FLOW", "Suite", "suite_behind", "suite_of"]
+
+MILD = ("interval 2", "interval 3", "threshold 0.08", "threshold 0.12")
+JUMP_STEPS = (31, 23, 19, 15, 13)
+KARRAS_STEPS = (FULL.steps, 20, 16, 14, 12, 10, 9, 8, 7, 6)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The runs that all methods are measured against, and the methods.
+
+    Attributes:
+        full: what speed-ups are ratios to.
+        reference: the converged solution.
+        spectra: solver and steps of the paper's analysis of errors by frequency.
+        quick: methods for a picture in minutes, some or all of `everything`.
+        everything: every setting, the ablations of the paper's policy too.
+        peers: settings of the methods of others.
+    """
+
+    full: Method
+    reference: Method
+    spectra: tuple[str, int]
+    quick: Callable[[], list[Method]]
+    everything: Callable[[], list[Method]]
+    peers: Callable[[], list[Method]]
+
+    def methods(self, *, everything: bool, peers: bool) -> list[Method]:
+        """The methods asked for."""
+        rows = self.everything() if everything else self.quick()
+        return rows + (self.peers() if peers else [])
+
+
+def suite_of(pipe: DiffusionPipeline) -> Suite:
+    """The suite that fits what a pipeline samples by."""
+    return FLOW if "FlowMatch" in type(pipe.scheduler).__name__ else DIFFUSION
+
+
+def suite_behind(setup: Conditions) -> Suite:
+    """The suite that results were measured with."""
+    flows = setup.converged_scheduler == FLOW.reference.scheduler
+    return FLOW if flows else DIFFUSION
+
+
+def _peers(full: Method) -> list[Method]:
+    """Every peer, four or more settings each; with more steps too where that may be worth it."""
+    rows = []
+    once, half_more, twice = full.steps, 3 * full.steps // 2, 2 * full.steps - 1
+    every = ((2, once), (3, once), (4, once), (5, once), (3, half_more), (4, twice))
+    for interval, steps in every:
+        said = f"interval {interval}"
+        rows += [
+            peer("deepcache", "DeepCache", said, full, steps, interval=interval),
+            peer("taylorseer", "TaylorSeer (diffusers)", said, full, steps, interval=interval),
+        ]
+        if steps == once:
+            even = "SmoothCache, even schedule"
+            rows.append(peer("smoothcache", even, said, full, once, interval=interval))
+    for ratio in (0.25, 0.5, 0.6, 0.75):
+        rows.append(peer("tomesd", "tomesd", f"ratio {ratio}", full, once, ratio=ratio))
+    for gate, interval in ((15, 1), (10, 1), (10, 5), (5, 5), (5, 2)):
+        setting = f"gate {gate}, interval {interval}"
+        options = {"gate_step": gate, "sp_interval": interval}
+        rows.append(peer("tgate", "T-GATE", setting, full, once, **options))
+    thresholds = [(value, once) for value in (0.08, 0.12, 0.2, 0.35)]
+    for value, steps in [*thresholds, (0.12, half_more), (0.2, half_more)]:
+        said = f"threshold {value}"
+        for family, taylor in (("cache-dit", False), ("cache-dit, TaylorSeer", True)):
+            rows.append(peer("dbcache", family, said, full, steps, threshold=value, taylor=taylor))
+        for name, family in (("firstblock", "FirstBlockCache"), ("magcache", "MagCache")):
+            rows.append(peer(name, f"{family} (diffusers)", said, full, steps, threshold=value))
+    return rows
+
+
+def _diffusion_peers() -> list[Method]:
+    rows = _peers(FULL)
+    # Steps even in time limit what any of them can reach.
+    return rows + [
+        replace(row, family=f"{row.family}, Karras", scheduler="dpm++karras")
+        for row in rows
+        if row.setting in MILD
+    ]
+
+
+def _diffusion_quick() -> list[Method]:
+    return [
+        *fewer_steps("dpm++", (FULL.steps, 16, 13, 8, 6)),
+        *fewer_steps("dpm++karras", (16, 12, 10, 8, 7)),
+        *fewer_steps("unipckarras", (16, 12, 10, 8, 7)),
+        *(row for crowding in (1.0, 1.3) for row in our_jumps(2, JUMP_STEPS, crowding)),
+        *ours(3, (31, 25, 20, 17)),
+        *(paper("ddim", 50, interval) for interval in (2, 3, 5)),
+        *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (12, 8))),
+    ]
+
+
+def _diffusion_all() -> list[Method]:
+    rows = [
+        *fewer_steps("dpm++", (50, 35, FULL.steps, 20, 16, 13, 11, 10, 9, 8, 7, 6)),
+        *fewer_steps("dpm++karras", KARRAS_STEPS),
+        *fewer_steps("unipckarras", KARRAS_STEPS),
+        *(
+            row
+            for solver in ("unipc", "ddim", "euler")
+            for row in fewer_steps(solver, (50, 25, 16, 12, 10, 8, 6))
+        ),
+        *ours(2, (31, 25, 21, 17, 16, 14, 12)),
+        *ours(3, (37, 31, 28, 25, 22, 20, 17)),
+        *ours(4, (41, 33, 29, 25, 21)),
+        *ours(6, (49, 43, 37, 31)),
+        *ours(2, (31, 25, 17), scheduler="dpm++karras"),
+        *ours(3, (37, 31, 25), scheduler="dpm++karras"),
+        *(row for crowding in (1.0, 1.15, 1.3) for row in our_jumps(2, JUMP_STEPS, crowding)),
+        *our_jumps(2, (23, 15), 1.0, forecast=2),
+        *our_jumps(3, (34, 22), 1.15),
+        *our_jumps(2, (23, 15), 1.0, scheduler="unipckarras"),
+        *our_jumps(2, (23, 15, 13), 1.3, scheduler="unipckarras"),
+        *adaptive((37, 25)),
+        *(row for order in (0, 2) for row in ours(2, (25, 17), order)),
+        *(row for order in (0, 2) for row in ours(3, (31, 20), order)),
+        *ours(3, (31, 25, 20, 17), targets="residual"),
+        *ours(5, (41, 31, 26), targets="residual"),
+    ]
+    for interval in (2, 3, 4, 5):
+        rows += [
+            paper("ddim", 50, interval),
+            paper("ddim", 50, interval, bias=0.3),
+            paper("ddim", 50, interval, mixing=False),
+            jumps("ddim", 50, interval),
+        ]
+    for interval in (2, 3):
+        rows += [
+            paper("ddim", 50, interval, mixing=False, targets="residual"),
+            paper("ddim", FULL.steps, interval),
+        ]
+    rows += [paper("dpm++", FULL.steps, interval) for interval in (2, 3, 4, 5)]
+    return rows
+
+
+DIFFUSION = Suite(
+    full=FULL,
+    reference=REFERENCE,
+    spectra=("ddim", 50),
+    quick=_diffusion_quick,
+    everything=_diffusion_all,
+    peers=_diffusion_peers,
+)
+
+FLOW_FULL = Method("fewer steps, Euler", "28 steps", 28, "euler")
+
+
+def _flow_quick() -> list[Method]:
+    return [
+        *fewer_steps("euler", (FLOW_FULL.steps, 20, 14, 9)),
+        *our_jumps(2, (27, 19, 15), 1.0, scheduler="euler"),
+        *ours(3, (31, 25, 19), scheduler="euler"),
+        *(paper("euler", FLOW_FULL.steps, interval) for interval in (2, 3)),
+    ]
+
+
+def _flow_all() -> list[Method]:
+    return _flow_quick()
+
+
+FLOW = Suite(
+    full=FLOW_FULL,
+    reference=Method("reference", "400 steps", 400, "euler"),
+    spectra=("euler", 50),
+    quick=_flow_quick,
+    everything=_flow_all,
+    peers=lambda: _peers(FLOW_FULL),
+)

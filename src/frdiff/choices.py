@@ -1,0 +1,55 @@
+"""What can be chosen by name, in a module that imports nothing.
+
+The command line lists these in its help without waiting for torch and diffusers.
+"""
+
+from typing import Any
+
+__all__ = [
+    "FLOW_LEVELS",
+    "FLOW_SOLVERS",
+    "METHODS",
+    "OVERHEAD",
+    "PARETO",
+    "SCHEDULERS",
+    "VARIABLES",
+]
+
+# Schedulers by short name: the class of diffusers, and what is set on it.
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "dpm++": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": False},
+    ),
+    "dpm++sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "unipc": ("UniPCMultistepScheduler", {"use_karras_sigmas": False}),
+    "unipckarras": ("UniPCMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpm++karras": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
+    ),
+}
+
+# Likewise for flow matching, where classes may be of `frdiff.flow`, and noise levels other than the
+# pipeline's own. See `frdiff.schedulers` for the names that they make.
+FLOW_SOLVERS = {
+    "flow-euler": "FlowMatchEulerDiscreteScheduler",
+    "flow-heun": "FlowHeunScheduler",
+    "flow-unipc": "FlowUniPCScheduler",
+    "flow-dpm++": "FlowDPMScheduler",
+}
+FLOW_LEVELS = ("karras", "beta", "exponential")
+
+# How `tune` searches, what it varies, and what a step with stored features takes that its MACs do
+# not show.
+METHODS = ("search", "gates")
+VARIABLES = ("keyframes", "steps", "targets", "reuse", "jumps", "weights")
+OVERHEAD = 0.05
+PARETO = (1.5, 2.0, 2.5, 3.0, 4.0)

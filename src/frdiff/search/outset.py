@@ -1,0 +1,116 @@
+"""What a search begins with: its targets, what there is to choose from, the converged solution."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from frdiff.adapters import find_targets
+from frdiff.policy import TablePolicy, Targets
+from frdiff.policy.checks import checked_list
+from frdiff.search.journal import Journal
+from frdiff.search.measure import digest_of
+from frdiff.search.record import Recording, record
+from frdiff.search.solvers import Lengths, Truth, converged
+from frdiff.search.space import Space, in_full, table_of
+from frdiff.search.steer import steered_weights
+from frdiff.search.subject import Batch, Subject
+from frdiff.search.tuner import AGREED, RECORDED
+from frdiff.setting import Setting
+
+__all__ = ["space_of", "targets_of", "truth_of"]
+
+TAILS = (0, 1, 2, 3, 4, 6)
+
+
+def targets_of(subject: Subject, targets: Targets, vary: Sequence[str], method: str) -> Targets:
+    """The targets to reuse; none where no step reuses features, or where there are none.
+
+    Raises:
+        ValueError: targets that were asked for, and are not there.
+    """
+    if "reuse" not in vary and method == "search":
+        return ()
+    try:
+        for denoiser in subject.denoisers:
+            find_targets(denoiser, targets)
+    except ValueError as error:
+        return _do_without(targets, vary, method, error)
+    return targets
+
+
+def _do_without(targets: Targets, vary: Sequence[str], method: str, error: Exception) -> Targets:
+    """No targets, where all there are were asked for; else the error."""
+    if targets != "all" or "jumps" not in vary or method != "search":
+        raise error
+    warnings.warn(
+        f"no features can be reused, so steps between keyframes are jumps only: {error}",
+        UserWarning,
+        stacklevel=5,
+    )
+    return ()
+
+
+def space_of(
+    subject: Subject,
+    num_steps: int,
+    solvers: Sequence[str | None],
+    batch: Batch,
+    vary: Sequence[str],
+    targets: Targets,
+    method: str,
+    overhead: float,
+    notes: Journal,
+) -> Space:
+    """What there is to choose from."""
+    few = Batch(batch.seed, batch.prompts[: subject.per_call or RECORDED])
+
+    def recorded(targets: Targets, solver: str | None, steps: int) -> Recording:
+        return record(subject, Setting(steps, None, solver), few, targets, overhead)
+
+    def steerer(setting: Setting, recording: Recording) -> TablePolicy:
+        question = f"score weights {digest_of(setting)}"
+        if question not in notes:
+            notes[question] = steered_weights(subject, setting, recording, few)
+        return replace(table_of(setting), score_weights=notes[question])
+
+    try:
+        full = recorded(targets, None, num_steps)
+    except (TypeError, ValueError) as error:
+        if not targets:
+            raise
+        targets = _do_without(targets, vary, method, error)
+        full = recorded(targets, None, num_steps)
+    if not subject.takes_steps and full.steps != num_steps:
+        raise ValueError(f"a run takes {full.steps} steps, but num_steps is {num_steps}")
+    length = Lengths(subject, num_steps, few)
+    kinds = [jumps for jumps, name in ((False, "reuse"), (True, "jumps")) if name in vary]
+    return Space(
+        num_steps=num_steps,
+        full=full.steps,
+        varies_steps="steps" in vary and subject.takes_steps,
+        prices=full.prices,
+        solvers=[solver for solver in solvers if length(solver, num_steps)],
+        length=length,
+        recorder=partial(recorded, targets),
+        steerer=steerer,
+        targets=targets,
+        fits=(True, False) if "weights" in vary else (False,),
+        tails=TAILS if "targets" in vary else TAILS[:1],
+        kinds=[jumps for jumps in kinds if jumps or targets],
+        recordings={(None, num_steps): full},
+    )
+
+
+def truth_of(subject: Subject, num_steps: int, space: Space, batch: Batch, notes: Journal) -> Truth:
+    """The converged solution, decided on a few samples, once for a journal."""
+    few = Batch(batch.seed, batch.prompts[: subject.per_call or AGREED])
+    question = f"converged {subject.peak}"
+    if question not in notes:
+        found = converged(
+            subject, num_steps, space.length, lambda setting: subject.draw(setting, few)
+        )
+        setting = found.setting
+        notes[question] = [setting.scheduler, setting.steps, found.agreement, found.drawn]
+    solver, steps, agreement, drawn = checked_list("the converged solution", notes[question])
+    return Truth(Setting(steps, in_full(space.length(solver, steps)), solver), agreement, drawn)

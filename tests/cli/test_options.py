@@ -1,0 +1,84 @@
+"""Options that exclude or need one another say so, and nothing is drawn."""
+
+import pytest
+
+import frdiff
+from command_line import run, the_line
+
+GENERATE = ["generate", "FOLDER", "1"]
+FILE = [*GENERATE, "--policy", "policy.json"]
+TUNE = ["tune", "FOLDER", "1"]
+GATES = [*TUNE, "--speedup", "2", "--method", "gates"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frdiff.UniformPolicy(2).save("policy.json")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([*FILE, "--interval", "5"], "--interval does not go with --policy"),
+        ([*FILE, "--bias", "0.5", "--tau", "9"], "--bias and --tau do not go with --policy"),
+        ([*FILE, "--mixing"], "--mixing does not go with --policy"),
+        ([*FILE, "--no-mixing"], "--no-mixing does not go with --policy"),
+        ([*FILE, "--forecast", "1"], "--forecast does not go with --policy"),
+        ([*FILE, "--targets", "all"], "--targets does not go with --policy"),
+        ([*FILE, "--align", "end"], "--align does not go with --policy"),
+        ([*FILE, "--jumps"], "--jumps does not go with --policy"),
+        ([*FILE, "--crowding", "2"], "--crowding does not go with --policy"),
+        ([*FILE, "--compare", "--paper", "--bias", "0.4"], "--bias does not go with --policy"),
+        ([*GENERATE, "--jumps", "--targets", "all"], "--targets does not go with --jumps"),
+        ([*GENERATE, "--jumps", "--no-mixing"], "--no-mixing does not go with --jumps"),
+        ([*GENERATE, "--jumps", "--align", "end"], "--align does not go with --jumps"),
+        ([*GENERATE, "--no-mixing", "--bias", "0.4"], "--bias does not go with --no-mixing"),
+        ([*GENERATE, "--no-mixing", "--tau", "9"], "--tau does not go with --no-mixing"),
+        ([*GENERATE, "--crowding", "1"], "--crowding goes with --jumps"),
+        ([*GENERATE, "--paper"], "--paper goes with --compare"),
+        ([*GENERATE, "--repeats", "3"], "--repeats goes with --compare"),
+        ([*GENERATE, "--paper", "--converged", "9"], "--paper and --converged go with --compare"),
+        (TUNE, "give one of --speedup, --budget, --min-psnr and --pareto"),
+        ([*TUNE, "--speedup", "2", "--budget", "0.5"], "got --speedup and --budget"),
+        ([*TUNE, "--min-psnr", "40", "--pareto"], "got --min-psnr and --pareto"),
+        ([*GATES, "--allow-scheduler"], "--allow-scheduler does not go with --method gates"),
+        ([*GATES, "--evaluations", "9"], "--evaluations does not go with --method gates"),
+        ([*GATES, "--vary", "reuse"], "--vary does not go with --method gates"),
+        ([*GATES, "--tensorboard", "log"], "--tensorboard does not go with --method gates"),
+        (
+            [*TUNE, "--speedup", "2", "--vary", "jumps", "--targets", "all"],
+            "--targets does not go with --vary without reuse",
+        ),
+        (
+            [*TUNE, "--speedup", "2", "--vary", "jumps", "--overhead", "0"],
+            "--overhead does not go with --vary without reuse",
+        ),
+        ([*TUNE, "--speedup", "2", "-o", "."], ". is a folder; choose a file"),
+        ([*TUNE, "--pareto", "-o", "policy.json"], "policy.json is a file; --pareto writes"),
+        ([*TUNE, "--speedup", "2", "-o", "policy.json/x"], "policy.json is a file"),
+        ([*TUNE, "--speedup", "2", "--journal", "."], ". is a folder; choose a file"),
+        (["inspect", "policy.json", "--targets", "all"], "--targets does not go with a policy"),
+        (["inspect", "policy.json", "--forecast", "1"], "--forecast does not go with a policy"),
+        (["inspect", "FOLDER", "--steps", "20"], "--steps does not go with a model"),
+        (["inspect", "FOLDER", "--picture", "a.png"], "--picture does not go with a model"),
+        (["bench", "digits", "--inception"], "--inception goes with --all"),
+        (["bench", "digits", "--samples", "64"], "--samples goes with --all"),
+        (["bench", "digits", "--guidance", "2"], "DDIMPipeline takes no guidance"),
+        (["analyze", "digits", "--guidance", "2"], "DDIMPipeline takes no guidance"),
+        (["tune", "digits", "--speedup", "2", "--guidance", "2"], "takes no guidance"),
+    ],
+)  # fmt: skip
+def test_options_that_mean_nothing_together(arguments, text, folder, place):
+    before = set(place.rglob("*"))
+    result = run(*[folder if argument == "FOLDER" else argument for argument in arguments])
+    assert text in the_line(result)
+    assert set(place.rglob("*")) == before
+
+
+def test_the_papers_policy_has_an_interval_beside_a_file(folder, place):
+    options = ["--steps", 12, "--compare", "--paper", "--interval", 3, "--repeats", 1]
+    result = run("generate", folder, "1", "--policy", "policy.json", *options)
+    assert result.exit_code == 0, result.output
+    assert "paper" in result.output
