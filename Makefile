@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji
 READY = $(VENV)/.ready
 
-.PHONY: demo test check format bench bench-full bench-engine tune models
+.PHONY: demo test test-fast check format bench bench-full bench-engine tune models
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -11,8 +11,11 @@ demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, 
 		--policy src/frdiff/models/emoji/policies/dpm++-25-speedup-3.json \
 		--compare --paper --interval 3 --converged 100 --output outputs/demo
 
-test: check  ## Lint, types and all tests.
-	$(BIN)/pytest
+test: check  ## Lint, types and all tests, one process a core.
+	$(BIN)/pytest --numprocesses auto
+
+test-fast: check  ## The same without slow tests and the bench's.
+	$(BIN)/pytest --numprocesses auto -m "not slow" --ignore tests/bench
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["copied", "first_input", "outline", "pack", "tensor_of", "tensors_within"]
+__all__ = ["copied", "first_input", "outline", "tensor_of", "tensors_within"]
 
 
 def first_input(args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -54,12 +54,3 @@ def tensors_within(arguments: Any) -> Iterator[Tensor]:
 def tensor_of(result: Any) -> Tensor:
     """The score or sample in what is returned: a tensor, or the first of a tuple or an output."""
     return result if isinstance(result, Tensor) else result[0]
-
-
-def pack(container: Any, score: Tensor) -> Any:
-    """The score in a container of the type that the denoiser returns."""
-    if issubclass(container, Tensor):
-        return score
-    if issubclass(container, tuple):
-        return (score,)
-    return container(score)

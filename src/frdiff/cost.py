@@ -1,30 +1,30 @@
 """Costs: MACs and stored bytes of a denoiser call, in full and on a reuse step.
 
 What is counted is the code that runs: a copy of the denoiser without weights makes a full pass on
-fake tensors, which computes nothing, needs no memory and leaves the denoiser itself alone. Where
-its code needs the contents of its inputs, the denoiser itself makes the pass; what flexible
-attention computes is then left out. What a reuse step costs follows: all but the targets. A MAC is
-one multiply-accumulate; embeddings, norms and element-wise work count as none.
+fake tensors, which computes nothing but whole numbers, needs no memory and leaves the denoiser
+itself alone. Where its code stops at fake tensors, the denoiser itself makes the pass. What a reuse
+step costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings, norms and
+element-wise work count as none.
 """
 
 import copy
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Features, Target, find_targets, watched
-from frdiff.adapters.structure import WEIGHTED
 from frdiff.calls import copied
+from frdiff.contents import KnownContents
 from frdiff.denoisers import find_denoisers, frozen
 from frdiff.patch import unpatched
 from frdiff.policy import Policy
@@ -78,8 +78,8 @@ class Example:
         return torch.device("cpu")
 
     def fake(self) -> tuple[tuple, dict[str, Any]]:
-        """Arguments and named arguments, as fake tensors."""
-        return tree_map_only(_Remembered, lambda held: held.fake, self._call)
+        """Arguments and named arguments as fake tensors, but whole numbers that are remembered."""
+        return tree_map_only(_Remembered, _Remembered.known, self._call)
 
     def real(self) -> tuple[tuple, dict[str, Any]]:
         """Arguments and named arguments with the contents remembered, zeros where none are."""
@@ -90,6 +90,12 @@ class Example:
 class _Remembered:
     fake: Tensor
     contents: Tensor | None
+
+    def known(self) -> Tensor:
+        if self.contents is None or self.fake.is_floating_point():
+            return self.fake
+        with unset_fake_temporarily():
+            return self.contents.to(self.fake.device, copy=True)
 
     def real(self) -> Tensor:
         if self.contents is not None:
@@ -162,15 +168,12 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
     try:
         with example.mode, torch.no_grad(), _silent_fakes():
             skeleton = _skeleton(denoiser, example.device)
-            return _counted(skeleton, policy, example.fake())
+            return _counted(skeleton, policy, example.fake(), KnownContents())
     except Exception:  # whatever a model's own code raises on tensors without contents
         if example.device.type == "meta":
             raise
     with torch.no_grad(), unpatched(denoiser), frozen([denoiser]):
-        try:
-            return _counted(denoiser, policy, example.real())
-        except (NotImplementedError, TypeError):  # flexible attention runs under no counter
-            return _counted(denoiser, policy, example.real(), _LayerCounter(denoiser))
+        return _counted(denoiser, policy, example.real())
 
 
 @contextmanager
@@ -184,72 +187,25 @@ def _silent_fakes() -> Iterator[None]:
         logger.disabled = before
 
 
-class _OperationCounter(FlopCounterMode):
-    """Counts the operations that run, attention's too."""
-
-    def __init__(self) -> None:
-        super().__init__(display=False, custom_mapping=CPU_ATTENTION)
-
-    def macs(self) -> dict[str, int]:
-        """By module name; `"Global"` for all."""
-        return {name: sum(ops.values()) // 2 for name, ops in self.get_flop_counts().items()}
-
-
-class _LayerCounter:
-    """Counts linear layers and convolutions by their shapes, and no attention."""
-
-    def __init__(self, denoiser: nn.Module) -> None:
-        self.denoiser = denoiser
-        self.counts: Counter[str] = Counter()
-
-    def __enter__(self) -> None:
-        root = type(self.denoiser).__name__
-        self.handles = [
-            layer.register_forward_hook(self._hook(f"{root}.{name}"))
-            for name, layer in self.denoiser.named_modules()
-            if isinstance(layer, WEIGHTED)
-        ]
-
-    def __exit__(self, *error: object) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _hook(self, name: str) -> Callable[[nn.Module, tuple, Tensor], None]:
-        parts = name.split(".")
-        owners = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-
-        def count(layer: nn.Module, args: tuple, output: Tensor) -> None:
-            weight = layer.get_parameter("weight")
-            for owner in (*owners, "Global"):
-                self.counts[owner] += output.numel() * (weight.numel() // len(weight))
-
-        return count
-
-    def macs(self) -> dict[str, int]:
-        """By module name; `"Global"` for all."""
-        return self.counts
-
-
 def _counted(
     denoiser: nn.Module,
     policy: Policy,
     call: tuple[tuple, dict[str, Any]],
-    counter: _OperationCounter | _LayerCounter | None = None,
+    mode: AbstractContextManager = nullcontext(),
 ) -> CallCost:
-    """The cost of a call, from one full pass of it."""
-    counter = counter or _OperationCounter()
+    """The cost of a call, from one full pass of it, in a mode if need be."""
     targets = find_targets(denoiser, policy.targets) if policy.targets else []
     stored: Counter[str] = Counter()
 
     def measure(target: Target, features: Features) -> None:
         stored[target.name] += sum(x.numel() * x.element_size() for x in features)
 
+    counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     args, kwargs = copied(call)  # the denoiser may empty lists
-    # Compiled blocks would refuse a counter of operations; flexible attention compiles itself.
-    stance = "force_eager" if isinstance(counter, _OperationCounter) else "default"
-    with torch.compiler.set_stance(stance), watched(targets, measure), counter:
+    # Compiled blocks within the denoiser would refuse a counter.
+    with torch.compiler.set_stance("force_eager"), watched(targets, measure), counter, mode:
         denoiser(*args, **kwargs)
-    counts = counter.macs()
+    counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     root = type(denoiser).__name__
     names = {module: f"{root}.{name}" for name, module in denoiser.named_modules()}
 

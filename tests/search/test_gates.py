@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from conftest import ddim, make_dit_pipe
-from frdiff.search.gates import _frozen, _gated, learn_gates, open_gates
+from frdiff.denoisers import frozen
+from frdiff.search.gates import _gated, learn_gates, open_gates
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
 
 STEPS = 6
@@ -163,7 +164,7 @@ def kept_bytes(steps):
 
     subject = PipelineSubject(pipe)
     with (
-        _frozen(subject.modules),
+        frozen(subject.modules),
         _gated(pipe.transformer, pipe.scheduler, "paper") as gated,
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
     ):

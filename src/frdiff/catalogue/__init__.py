@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from frdiff.catalogue import blocks, images, molecules, sequences, sound, streams, unets, video
@@ -26,7 +27,9 @@ __all__ = [
 ]
 
 
-def example_call(denoiser: nn.Module, **size: Any) -> dict[str, Any]:
+def example_call(
+    denoiser: nn.Module, device: torch.device | str | None = None, **size: Any
+) -> dict[str, Any]:
     """The arguments of one call of a denoiser, by name, the noisy sample first.
 
     They are made from the denoiser's configuration, on its device and in its type: the same ones
@@ -34,6 +37,7 @@ def example_call(denoiser: nn.Module, **size: Any) -> dict[str, Any]:
 
     Args:
         denoiser: a model of diffusers, at any size.
+        device: where its tensors are; by default the denoiser's.
         size: fields of `CallSize` that differ from where the family is used; larger ones cost
             more.
 
@@ -51,6 +55,12 @@ def example_call(denoiser: nn.Module, **size: Any) -> dict[str, Any]:
     height, width = (extent, extent) if isinstance(extent, int) else extent
     weight = next(denoiser.parameters())
     draw = Draw(
-        chosen.batch, height, width, chosen.frames, chosen.words, weight.device, weight.dtype
+        chosen.batch,
+        height,
+        width,
+        chosen.frames,
+        chosen.words,
+        torch.device(device or weight.device),
+        weight.dtype,
     )
     return builder(config, draw)

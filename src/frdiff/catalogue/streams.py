@@ -271,8 +271,8 @@ def wan_animate2(c: Any, d: Draw) -> dict[str, Any]:
     height, width = d.height // c.patch_size[1], d.width // c.patch_size[2]
     driving = (d.frames - 1, height, width)
     cache = WanAnimate2KVCache(c.num_layers)
+    kept = d.tokens(driving[0] * height * width, c.dim).unflatten(2, (c.num_heads, -1))
     for layer in cache.layer_caches:
-        kept = d.tokens(driving[0] * height * width, c.dim).unflatten(2, (c.num_heads, -1))
         layer.store(kept, kept)
     images = d.tokens(257, 1280) if c.use_img_emb else None
     return {

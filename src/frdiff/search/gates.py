@@ -32,12 +32,12 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Features, Target, find_targets
-from frdiff.calls import pack, tensor_of
+from frdiff.calls import tensor_of
 from frdiff.clock import Clock
 from frdiff.denoisers import frozen
 from frdiff.policy import Targets
 from frdiff.search.subject import Batch, Subject
-from frdiff.trees import form_of
+from frdiff.trees import filled, form_of, tensors_in
 
 __all__ = ["ITERATIONS", "LOGIT", "RUNS", "evenly", "learn_gates", "open_gates"]
 
@@ -242,7 +242,7 @@ class _Chain:
 
     Attributes:
         key: the last call that computed.
-        container: the type of what the denoiser returns.
+        form: of what the denoiser returns, see `frdiff.trees`.
         stored: its features; while gradients go back, those of `held`.
         gradient: of the features that later calls took from the store.
         thread: ties each call to the one before, so that gradients go back in order.
@@ -252,7 +252,7 @@ class _Chain:
         self.mixer = mixer
         self.key: _Call | None = None
         self.held: _Call | None = None
-        self.container: Any = tuple
+        self.form: Any = ...
         self.stored: Features | None = None
         self.gradient: tuple[Tensor | None, ...] | None = None
         self.thread = torch.zeros((), requires_grad=torch.is_grad_enabled())
@@ -307,6 +307,11 @@ class _Loop:
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """What stands in for the denoiser's forward."""
         sample = args[0] if args else kwargs.pop(self.input_name)
+        if not isinstance(sample, Tensor):
+            raise TypeError(
+                f"gates are learnt where the denoiser takes one tensor as its first input, got "
+                f"{type(sample).__name__}; use method='search'"
+            )
         args = args[1:]
         if self.calls == len(self.chains):
             self.chains.append(_Chain(self.mixer))
@@ -315,10 +320,10 @@ class _Loop:
         call = _Call(args, kwargs, chain.key, sample.detach())
         gate = self.gates[self.step]
         checkpointed: Any = _Checkpointed.apply
-        score, chain.thread = checkpointed(chain, call, sample, gate, chain.thread)
+        *scores, chain.thread = checkpointed(chain, call, sample, gate, chain.thread)
         if gate.item() == 1 or chain.key is None:
             chain.key = chain.held = call
-        return pack(chain.container, score)
+        return filled(chain.form, scores)
 
 
 class _Ended(Exception):
@@ -331,17 +336,17 @@ class _Checkpointed(torch.autograd.Function):
     @staticmethod
     def forward(
         context: Any, chain: _Chain, call: _Call, sample: Tensor, gate: Tensor, thread: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         context.chain, context.call = chain, call
         context.gate = gate.detach()
         result, chain.stored = chain.mixer(
             gate.detach(), chain.stored, (sample, *call.args), call.kwargs
         )
-        chain.container = type(result)
-        return tensor_of(result), thread.clone()
+        chain.form = form_of(result)
+        return (*tensors_in(result), thread.clone())
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple:
+    def backward(context: Any, *gradients: Tensor) -> tuple:
         chain, call = context.chain, context.call
         stored = chain.features(call.before) or ()
         with torch.enable_grad():
@@ -353,7 +358,7 @@ class _Checkpointed(torch.autograd.Function):
             outputs = [
                 (output, grad)
                 for output, grad in zip(
-                    (tensor_of(result), *mixed), (gradient, *later), strict=True
+                    (*tensors_in(result), *mixed), (*gradients[:-1], *later), strict=True
                 )
                 if grad is not None and output.requires_grad
             ]
