@@ -135,11 +135,11 @@ def test_compiles_in_one_piece_where_the_bare_model_does(name):
         pytest.skip(f"the bare model does not compile: {str(error).splitlines()[0]}")
     scheduler = ddim()
     with frdiff.apply(bare, SPARSE, scheduler=scheduler):
-        eager = drive(bare, scheduler, call, steps=5)
+        eager = drive(bare, scheduler, call, steps=10)
     torch.compiler.reset()
     model = DENOISERS[name]()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with frdiff.apply(model, SPARSE, scheduler=scheduler) as run:
-        scores = drive(compiled, scheduler, call, steps=5)
+        scores = drive(compiled, scheduler, call, steps=10)
         assert run.stats.reuse_steps > 0
     torch.testing.assert_close(tensors(scores), tensors(eager))

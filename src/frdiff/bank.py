@@ -2,24 +2,28 @@
 
 A context is one denoiser call within a step. When guidance runs as two calls, the first call of
 every step is one context and the second another, and what one stores the other never sees. That
-holds for any pipeline or hand-written loop, without names given by the caller.
+holds for any pipeline or hand-written loop, without names given by the caller. Where some steps
+make fewer calls than others, a call's context is the one whose inputs it repeats: a prompt stands
+still from step to step.
 
 Nothing here decides anything. The forwards of patched modules, which `torch.compile` may trace,
 only read `history` and write `fresh`; everything else happens between steps.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from frdiff.calls import same_memory, tensors_within
 from frdiff.forecast import combine, extrapolation_weights
 from frdiff.plan import Action, Step
 
-__all__ = ["MAX_CONTEXTS", "Bank", "Context", "Shelf", "Slot", "scalars"]
+__all__ = ["Bank", "Context", "Shelf", "Slot", "scalars"]
 
-MAX_CONTEXTS = 16
+CONTEXTS = 32
 
 
 class Slot:
@@ -173,12 +177,15 @@ class Context:
         outline: of the arguments of the last keyframe: features fit only a call with the same.
         ready: whether the last keyframe of the run was stored here.
         example: arguments of the last call, from which its cost is counted.
-        stored: whether the current step ran in full here.
+        inputs: the tensors among them, as of the last step that called.
+        still: which of them were the same memory in the call before; empty if there was none.
+        called: whether the current step called here.
+        stored: whether it ran in full.
         next: the context of the next call in the same step.
     """
 
     def __init__(self, groups: Sequence[int], depth: int, score_depth: int) -> None:
-        self.next: Context | None = None
+        self.next = self
         self.shelves = [Shelf(count, depth) for count in groups]
         self.scores = Shelf(1 if score_depth else 0, score_depth)
         self.clear()
@@ -190,7 +197,39 @@ class Context:
         self.outline: Any = None
         self.ready = False
         self.example: tuple[tuple, dict[str, Any]] = (), {}
-        self.stored = False
+        self.inputs: tuple[Tensor, ...] = ()
+        self.still: tuple[bool, ...] = ()
+        self.called = self.stored = False
+
+    def expire(self) -> None:
+        """Forget what is stored, but not whose it was: it is too old to be reused."""
+        inputs, still = self.inputs, self.still
+        self.clear()
+        self.inputs, self.still = inputs, still
+
+    def likeness(self, inputs: tuple[Tensor, ...]) -> int:
+        """How many of these inputs are as in the call before; -1 if one is not that stood still.
+
+        An input that is made anew for every call tells nothing.
+        """
+        if len(inputs) != len(self.inputs):
+            return -1
+        same = [same_memory(new, old) for new, old in zip(inputs, self.inputs, strict=True)]
+        if any(still and not now for still, now in zip(self.still, same, strict=False)):
+            return -1
+        return sum(same)
+
+    def remember(self) -> None:
+        """Take the inputs of the step that called here."""
+        inputs = tuple(tensors_within(self.example))
+        if len(inputs) == len(self.inputs):
+            before = self.still or [True] * len(inputs)
+            rows = zip(inputs, self.inputs, before, strict=True)
+            self.still = tuple(stood and same_memory(new, old) for new, old, stood in rows)
+        else:
+            self.still = ()
+        self.inputs, self.example = inputs, ((), {})
+        self.called = False
 
     def fits(self, outline: Any) -> bool:
         """Whether what is stored here belongs to arguments with this outline."""
@@ -240,14 +279,60 @@ class Bank:
         self, groups: Sequence[int], depth: int, score_depth: int = 0, order: int | None = None
     ) -> None:
         self.taken = depth if order is None else order + 1
-        # All made at once and linked, so that a traced forward only ever follows `next`.
-        self.contexts = [Context(groups, depth, score_depth) for _ in range(MAX_CONTEXTS)]
-        for context, following in zip(self.contexts, self.contexts[1:], strict=False):
+        self._sizes = groups, depth, score_depth
+        self.contexts: list[Context] = []
+        # What is called when no other is left: it comes after itself.
+        self.overflow = Context(*self._sizes)
+        self.grow()
+
+    def grow(self) -> None:
+        """Make twice as many contexts as there are.
+
+        All are linked, so that a traced forward only ever follows `next`.
+        """
+        self.contexts += [Context(*self._sizes) for _ in range(max(CONTEXTS, len(self.contexts)))]
+        self.link(len(self.contexts))
+
+    def link(self, count: int) -> None:
+        """Let the first `count` contexts follow one another, and the overflow the last of them."""
+        chain = [*self.contexts[:count], self.overflow]
+        for context, following in pairwise(chain):
             context.next = following
+
+    def clear(self) -> None:
+        """Forget everything, and leave room for twice as many calls as there ever were."""
+        known = sum(bool(context.inputs) for context in self.contexts)
+        for context in (*self.contexts, self.overflow):
+            if context.inputs or context.called or context.holds():
+                context.clear()
+        if 2 * known > len(self.contexts):
+            self.grow()
+        self.link(len(self.contexts))
+
+    def called(self) -> list[Context]:
+        """The contexts called in the current step, in order."""
+        return [context for context in (*self.contexts, self.overflow) if context.called]
+
+    def context_of(self, inputs: tuple[Tensor, ...], expected: Context) -> Context:
+        """The context of a call with these inputs: the expected one, or one that is more alike."""
+        free = [context for context in self.contexts if not context.called]
+        known = [context for context in (expected, *free) if context.inputs]
+        best = max(known, key=lambda context: context.likeness(inputs), default=None)
+        if best is not None and best.likeness(inputs) >= 0:
+            return best
+        if not expected.inputs:
+            return expected
+        return next((context for context in free if not context.inputs), self.overflow)
+
+    def misplaced(self, called: Context) -> bool:
+        """Whether a call was made in one context though its inputs are those of another."""
+        inputs = tuple(tensors_within(called.example))
+        others = (context for context in self.contexts if context.inputs and not context.called)
+        return called.likeness(inputs) < 0 and any(row.likeness(inputs) > 0 for row in others)
 
     def used(self) -> list[Context]:
         """The contexts that hold something."""
-        return [context for context in self.contexts if context.holds()]
+        return [context for context in (*self.contexts, self.overflow) if context.holds()]
 
     def commit(self, coordinate: float, keyframe: bool) -> None:
         """Take what the contexts stored in a step into their histories.
@@ -257,9 +342,11 @@ class Bank:
             keyframe: whether it was one by plan. Contexts that were not called then, such as
                 those of a denoiser that has handed over to another, are too old to reuse.
         """
+        for context in self.called():
+            context.remember()
         for context in self.used():
             if keyframe and context.ready and not context.stored:
-                context.clear()
+                context.expire()
             else:
                 context.commit(coordinate)
 

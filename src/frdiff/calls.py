@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["copied", "first_input", "outline", "tensor_of", "tensors_within"]
+__all__ = ["copied", "first_input", "outline", "same_memory", "tensor_of", "tensors_within"]
 
 
 def first_input(args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -49,6 +49,14 @@ def tensors_within(arguments: Any) -> Iterator[Tensor]:
     elif isinstance(arguments, tuple | list):
         for value in arguments:
             yield from tensors_within(value)
+
+
+def same_memory(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are one, or views of the same part of one."""
+    if one is other:
+        return True
+    alike = one.dtype == other.dtype and one.device == other.device and one.shape == other.shape
+    return alike and one.is_set_to(other)
 
 
 def tensor_of(result: Any) -> Tensor:

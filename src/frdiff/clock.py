@@ -3,42 +3,42 @@
 Every pipeline sets its timesteps through `scheduler.set_timesteps` and ends each step with
 `scheduler.step`, so these two calls, wrapped on the instance, tell the time for all of them,
 img2img and custom timesteps included, without counting network calls.
+
+Two kinds of pipelines step otherwise. Some step twice at one timestep: the second time ends no
+step, since no network was called for it. Some let copies of the scheduler step, one per frame or
+for the sound beside the video: the first that steps after a network call ends the step.
 """
 
-import functools
 import inspect
+import weakref
 from collections.abc import Callable
-from types import MethodType
 from typing import Any
 
 import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-__all__ = ["Clock", "Wrapped", "noise_coordinates"]
+from frdiff.timesteps import place_in, same_time
+from frdiff.wrapped import Wrapped
 
-
-class Wrapped:
-    """A scheduler's method, wrapped on the instance; a copy of the scheduler gets its own back."""
-
-    def __init__(self, scheduler: SchedulerMixin, name: str, wrapper: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, getattr(scheduler, name))
-        self._scheduler = scheduler
-        self._name = name
-        self._wrapper = wrapper
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._wrapper(*args, **kwargs)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        copied = memo.get(id(self._scheduler))
-        if copied is None:
-            return self
-        return MethodType(getattr(type(copied), self._name), copied)
+__all__ = ["Clock", "noise_coordinates"]
 
 
 class _Timed(Wrapped):
-    """A method that drives a clock."""
+    """A method that drives a clock; a copy of its scheduler may drive it too."""
+
+    def __init__(self, owner: Any, name: str, wrapper: Callable[..., Any], clock: "Clock") -> None:
+        super().__init__(owner, name, wrapper)
+        self.clock = clock
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        method = super().__deepcopy__(memo)
+        copied = memo.get(id(self.owner))
+        return method if copied is None else self.clock.follow(copied, self.name, method)
+
+
+class _Following(Wrapped):
+    """A method of a copy that may drive a clock."""
 
 
 class Clock:
@@ -49,6 +49,14 @@ class Clock:
         on_start: called when timesteps have been set: a run begins.
         on_step: called with the index of the step that just ended, the run's step count and what
             `scheduler.step` returned.
+        on_again: called with what `scheduler.step` returned where it ended no step.
+        pending: whether the network was called since the last step ended. Without it copies of
+            the scheduler are their own.
+
+    Attributes:
+        driver: the scheduler that ends the steps: the one given, or a copy of it.
+        first: where among its timesteps the run begins; None before the first step.
+        index: of the current step.
 
     Raises:
         ValueError: the scheduler already drives another run.
@@ -59,6 +67,9 @@ class Clock:
         scheduler: SchedulerMixin,
         on_start: Callable[[], None],
         on_step: Callable[[int, int, Any], None],
+        *,
+        on_again: Callable[[Any], None] = lambda result: None,
+        pending: Callable[[], bool] | None = None,
     ) -> None:
         if isinstance(scheduler.step, _Timed):
             raise ValueError(
@@ -66,68 +77,168 @@ class Clock:
                 "one, or give this pipeline its own: "
                 "pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)"
             )
-        self.scheduler = scheduler
+        for method in (scheduler.step, scheduler.set_timesteps):
+            if isinstance(method, _Following):
+                method.restore()
+        self.scheduler = self.driver = scheduler
         self._on_start = on_start
         self._on_step = on_step
-        self._replaced: list[tuple[str, Any, Any]] = []
-        self.first: int | None = None
-        self.index = 0
-        self._wrap()
+        self._on_again = on_again
+        self._pending = pending
+        self._last: Any = None
+        self._last_place: int | None = None
+        self._ended = 0
+        self._copied_steps: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._following: list[weakref.ref[_Following]] = []
+        self.attached = True
+        self.restart()
+        wrappers = {
+            "set_timesteps": self._starting(scheduler.set_timesteps),
+            "step": self._ending(scheduler.step),
+        }
+        self._wrapped = [_Timed(scheduler, *row, self) for row in wrappers.items()]
 
-    def _wrap(self) -> None:
-        set_timesteps, step = self.scheduler.set_timesteps, self.scheduler.step
-        place = list(inspect.signature(step).parameters).index("timestep")
-
+    def _starting(self, set_timesteps: Callable[..., Any]) -> Callable[..., Any]:
         def start(*args: Any, **kwargs: Any) -> Any:
             result = set_timesteps(*args, **kwargs)
-            if self._replaced:
+            if self.attached:
                 self.restart()
+                self.driver, self._last = self.scheduler, None
                 self._on_start()
             return result
 
+        return start
+
+    def _ending(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        timestep_of = _timestep_of(step)
+
         def end(*args: Any, **kwargs: Any) -> Any:
-            if not self._replaced:
+            if not self.attached:
                 return step(*args, **kwargs)
             # Read before the scheduler moves its own counters.
-            self._locate(kwargs["timestep"] if "timestep" in kwargs else args[place])
+            timestep = timestep_of(args, kwargs)
+            again = self._is_again(timestep)
+            if not again:
+                self.driver = self.scheduler
+                self._locate(timestep)
             result = step(*args, **kwargs)
-            self._tick(result)
+            if again:
+                self._on_again(result)
+            else:
+                self._tick(result)
             return result
 
-        for name, wrapper in (("set_timesteps", start), ("step", end)):
-            ours = _Timed(self.scheduler, name, wrapper)
-            self._replaced.append((name, self.scheduler.__dict__.get(name), ours))
-            setattr(self.scheduler, name, ours)
+        return end
 
     @property
     def num_steps(self) -> int:
         """Steps of the current run: fewer than the scheduler's where it starts in the middle."""
-        return len(self.scheduler.timesteps) - (self.first or 0)
+        return len(self.driver.timesteps) - (self.first or 0)
 
     def restart(self) -> None:
         """Set the clock to the beginning of a run."""
-        self.first, self.index = None, 0
+        self.first: int | None = None
+        self.index = 0
 
     def detach(self) -> None:
-        """Give the scheduler its own methods back.
+        """Give the scheduler, and copies of it, their own methods back.
 
         A method that somebody else wrapped since stays; ours beneath it does nothing any more.
         """
-        for name, before, ours in self._replaced:
-            if self.scheduler.__dict__.get(name) is not ours:
-                continue
-            if before is None:
-                delattr(self.scheduler, name)
-            else:
-                setattr(self.scheduler, name, before)
-        self._replaced.clear()
+        self.attached = False
+        following = [found for row in self._following if (found := row()) is not None]
+        for wrapped in [*self._wrapped, *following]:
+            wrapped.restore()
+
+    def follow(self, copied: Any, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method of a copy of the scheduler, so that its steps can end those of the run."""
+        if not self.attached or self._pending is None:
+            return method
+        self._copied_steps[copied] = 0
+        make = self._starting_copy if name == "set_timesteps" else self._ending_copy
+        following = _Following(copied, name, make(weakref.ref(copied), method))
+        self._following.append(weakref.ref(following))
+        return following
+
+    def _starting_copy(
+        self, copied: "weakref.ref[Any]", set_timesteps: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        def start(*args: Any, **kwargs: Any) -> Any:
+            self._copied_steps[copied()] = 0
+            result = set_timesteps(*args, **kwargs)
+            if self.attached and not self.index:
+                self.restart()
+                self._on_start()
+            return result
+
+        return start
+
+    def _ending_copy(
+        self, copied: "weakref.ref[Any]", step: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        timestep_of = _timestep_of(step)
+
+        def end(*args: Any, **kwargs: Any) -> Any:
+            count = self._copied_steps[copied()]
+            self._copied_steps[copied()] = count + 1
+            ends = self.attached and self._pending is not None and self._pending()
+            leads = self.driver is not self.scheduler
+            if self.attached and count != (self.index if ends else self._ended) and (ends or leads):
+                raise RuntimeError(
+                    f"a copy of the scheduler ends its step {count + 1} in step "
+                    f"{(self.index if ends else self._ended) + 1} of the run: copies that are at "
+                    "different steps, such as those of diffusion forcing with ar_step above 0, "
+                    "cannot share a policy; call run.remove(), or let all frames step together"
+                )
+            if ends:
+                self.driver = copied()
+                self._locate(timestep_of(args, kwargs))
+            result = step(*args, **kwargs)
+            if ends:
+                self._tick(result)
+            return result
+
+        return end
+
+    def _is_again(self, timestep: Any) -> bool:
+        """Whether a step at this timestep goes over the last one again.
+
+        Raises:
+            RuntimeError: it does, but the network was called for it.
+        """
+        pending = self._pending is not None and self._pending()
+        if self.driver is not self.scheduler:
+            return not pending
+        if self._last is None:
+            return False
+        place = place_in(self.scheduler.timesteps, timestep)
+        if place is not None and self._last_place is not None:
+            same = place == self._last_place
+            expected: bool | None = False
+        else:
+            same, expected = same_time(timestep, self._last) is True, self._expects(timestep)
+        if not same or expected:
+            return False
+        if pending and self.index and expected is not None:
+            raise RuntimeError(
+                f"scheduler.step() was called again at the timestep of step {self.index}, and the "
+                "denoiser was called in between: parts of a picture that step one by one cannot "
+                "be told from steps. Call the denoiser for all parts before the scheduler steps, "
+                "or give each part a state of its own: run.state(scheduler)"
+            )
+        return not pending
+
+    def _expects(self, timestep: Any) -> bool | None:
+        """Whether the next step's timestep is this one too, as where a solver evaluates twice."""
+        timesteps, place = self.scheduler.timesteps, (self.first or 0) + self.index
+        return same_time(timesteps[place], timestep) if place < len(timesteps) else False
 
     def _locate(self, timestep: Any) -> None:
         """Find where a run starts, and check that its steps follow one another."""
-        place = _place_in(self.scheduler.timesteps, timestep)
+        place = place_in(self.driver.timesteps, timestep)
         if self.first is None:
             if place is None:
-                begin = getattr(self.scheduler, "begin_index", None)
+                begin = getattr(self.driver, "begin_index", None)
                 place = begin if begin is not None else self._search(timestep)
             self.first = place
         elif place is not None and place != self.first + self.index:
@@ -136,13 +247,17 @@ class Clock:
                 f"{place + 1}, expected {self.first + self.index + 1}; call "
                 "scheduler.set_timesteps() before each run, and step once per timestep"
             )
+        self._last, self._last_place = timestep, place
 
     def _search(self, timestep: Any) -> int:
-        matches = (self.scheduler.timesteps == timestep).nonzero()
+        if isinstance(timestep, Tensor):  # one per sample: they are the same
+            timestep = timestep.flatten()[0]
+        matches = (self.driver.timesteps == timestep).nonzero()
         return int(matches[0]) if len(matches) else 0
 
     def _tick(self, result: Any) -> None:
         index, num_steps = self.index, self.num_steps
+        self._ended = index
         self.index += 1
         # A loop that runs again over the same timesteps begins a new run.
         if self.index >= num_steps:
@@ -150,16 +265,17 @@ class Clock:
         self._on_step(index, num_steps, result)
 
 
-def _place_in(timesteps: Tensor, timestep: Any) -> int | None:
-    """The index of a timestep that is a view into `timesteps`, as loops over them give; else None.
+def _timestep_of(step: Callable[..., Any]) -> Callable[[tuple, dict[str, Any]], Any]:
+    """What finds the timestep among the arguments of `step`."""
+    names = list(inspect.signature(step).parameters)
+    place = names.index("timestep") if "timestep" in names else None
 
-    Needs no comparison of values, so no device synchronisation, and tells equal timesteps apart.
-    """
-    if not isinstance(timestep, Tensor) or timestep.dim() != 0 or timestep.dtype != timesteps.dtype:
-        return None
-    if timestep.untyped_storage().data_ptr() != timesteps.untyped_storage().data_ptr():
-        return None
-    return (timestep.storage_offset() - timesteps.storage_offset()) // timesteps.stride(0)
+    def timestep_of(args: tuple, kwargs: dict[str, Any]) -> Any:
+        if place is None or "timestep" in kwargs:
+            return kwargs.get("timestep")
+        return args[place] if place < len(args) else None
+
+    return timestep_of
 
 
 def noise_coordinates(scheduler: SchedulerMixin) -> list[float]:

@@ -11,6 +11,8 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
+from frdiff.timesteps import TIME
+
 __all__ = [
     "components",
     "find_denoisers",
@@ -22,8 +24,6 @@ __all__ = [
 
 # Where diffusers keeps its denoisers; motion adapters are kept there too, but take one input.
 HOMES = ("diffusers.models.unets.", "diffusers.models.transformers.")
-# Inputs of denoisers that tell the time, by any of the names in use.
-TIME = re.compile(r".*timestep.*|(.*_)?time|[tr]|sigmas?")
 # They take a timestep as denoisers do, and are called beside one.
 HELPERS = re.compile(r".*(controlnet|adapter|encoder).*")
 

@@ -4,76 +4,55 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 `torch.compile(denoiser, fullgraph=True)` traces each kind of step once and never breaks.
 """
 
-import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.bank import MAX_CONTEXTS, Bank, Context, Slot, scalars
+from frdiff.bank import Slot
 from frdiff.calls import copied, outline
-from frdiff.plan import Action, Step
+from frdiff.plan import Action
 from frdiff.policy import Policy
+from frdiff.progress import Progress
 from frdiff.trees import filled, form_of, tensors_in
+from frdiff.wrapped import Wrapped
 
-__all__ = ["DenoiserPatch", "Source", "unpatched"]
+__all__ = ["DenoiserPatch", "unpatched"]
 
 _MARK = "_frdiff_patch"
 
 
-class Source(Protocol):
-    """What owns the scheduler: a pipeline, or what stands for a hand-written loop."""
-
-    @property
-    def scheduler(self) -> Any:
-        """The one in use now."""
-
-
 class DenoiserPatch:
-    """One denoiser with its targets wrapped, its bank, and what it does at the current step.
+    """One denoiser with its targets wrapped; what it does is up to the progress of a run.
 
     Args:
         denoiser: its `forward` and its targets' are replaced on the instances until `detach`.
-        policy: which targets in which groups, how many features and scores to keep.
-        source: its attribute `scheduler` is the one in use now.
-        on_call: called before each denoiser call that is not compiled.
+        policy: which targets in which groups, whether features and scores are kept.
 
     Attributes:
-        action: what the next calls do; a call whose bank holds nothing that fits computes.
-        attached: whether the forwards are wrapped now.
-        scheduler: the one that ends this denoiser's steps.
+        progress: of the run whose calls come now; to be set before the first.
+        thread: that alone may call now; None for any.
+        attached: whether the forwards do anything but compute.
         groups: of each target.
-        blends: whether the next calls weigh their own score with those of earlier keyframes.
-        mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
-        threshold: the change of group 0 beyond which the next call computes after all; None once
-            that is decided.
-        change: of group 0 since the last keyframe.
 
     Raises:
         ValueError: already patched, or nothing to hook.
     """
 
-    def __init__(
-        self,
-        denoiser: nn.Module,
-        policy: Policy,
-        source: Source,
-        on_call: Callable[[], None],
-    ) -> None:
+    progress: Progress
+
+    def __init__(self, denoiser: nn.Module, policy: Policy) -> None:
         self.denoiser = denoiser
         self.targets = find_targets(denoiser, policy.targets) if policy.targets else []
         self.groups = grouped(self.targets, policy.groups) if self.targets else []
-        self.policy = policy
         self.stores = policy.reuses
-        self.score_depth = policy.score_depth
-        self.source = source
-        self.scheduler = source.scheduler
-        self.on_call = on_call
+        self.scores = policy.score_depth > 0
+        self.thread: int | None = None
         self.attached = False
-        self._replaced: list[tuple[nn.Module, Any, Callable]] = []
+        self._wrapped: list[Wrapped] = []
         self.attach()
 
     def attach(self) -> None:
@@ -82,14 +61,14 @@ class DenoiserPatch:
         Raises:
             ValueError: a policy is already applied to the denoiser.
         """
-        if _MARK in self.denoiser.__dict__:
+        holder = vars(self.denoiser).get(_MARK)
+        if holder is not None and holder.denoiser is self.denoiser:
             raise ValueError(
                 f"a policy is already applied to this {type(self.denoiser).__name__}; "
                 "call run.remove() or leave its `with` block first"
             )
-        setattr(self.denoiser, _MARK, True)
+        setattr(self.denoiser, _MARK, self)
         self.attached = True
-        self.start()
         for index, target in enumerate(self.targets):
             self._wrap_target(index, target)
         self._wrap_denoiser()
@@ -101,110 +80,74 @@ class DenoiserPatch:
         and puts it on again.
         """
         if getattr(self.denoiser.forward, _MARK, None) is not self:
-            self._replaced = [row for row in self._replaced if row[0] is not self.denoiser]
+            self._wrapped = [row for row in self._wrapped if row.owner is not self.denoiser]
             self._wrap_denoiser()
 
-    def start(self) -> None:
-        """Begin a run: an empty bank, and step 0 computes."""
-        sizes = [self.groups.count(group) for group in range(len(self.policy.groups))]
-        self.bank = Bank(sizes, self.policy.depth, self.score_depth, self.policy.forecast)
-        self.context = self.current = self.bank.contexts[0]
-        self.action = Action.KEYFRAME
-        self.reusing = self.blends = False
-        self.skipped = [True] * len(self.targets)
-        self.turns = [0] * len(self.targets)
-        self.mixing_weight = torch.ones(())
-        self.threshold: float | None = None
-        self.change = 0.0
-
     def detach(self) -> None:
-        """Give every module its own forward back and forget everything stored."""
-        for module, before, ours in reversed(self._replaced):
-            # A forward that another library set over ours stays; ours beneath it computes only.
-            if module.__dict__.get("forward") is not ours:
-                continue
-            if before is None:
-                del module.forward
-            else:
-                module.forward = before
-        self._replaced.clear()
+        """Give every module its own forward back.
+
+        One that another library set over ours stays; ours beneath it computes only.
+        """
+        for wrapped in reversed(self._wrapped):
+            wrapped.restore()
+        self._wrapped.clear()
         if self.attached:
             delattr(self.denoiser, _MARK)
         self.attached = False
-        self.start()
 
-    def prepare(self, step: Step, coordinate: float) -> None:
-        """Set what the calls of the next step do.
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """While it lasts, the denoiser computes in full and stores nothing."""
+        before = self.attached, self.progress.reusing
+        self.attached = self.progress.reusing = False
+        try:
+            yield
+        finally:
+            self.attached, self.progress.reusing = before
 
-        Args:
-            step: its row in the plan.
-            coordinate: its place, in the coordinate of the stored keyframes.
-        """
-        self.action = step.action
-        self.threshold = step.threshold
-        self.blends = step.corrects
-        if step.action is Action.KEYFRAME:
-            self.change = 0.0
-            self.bank.make_room(range(len(self.policy.groups)), score=True)
-            if self.blends:
-                self.bank.aim(coordinate, step)
-            return
-        if step.threshold is None:  # else its change from the last step is still to be seen
-            self.bank.make_room(step.computed, score=False)
-        self.bank.aim(coordinate, step)
-        self.skipped = [group not in step.computed for group in self.groups]
-        scores = (score for held in self.bank.used() for score in held.scores.tensors())
-        score = next(scores, None)
-        if score is not None:
-            self.mixing_weight = scalars([step.mixing_weight], score)[0]
+    def __deepcopy__(self, memo: dict[int, Any]) -> "DenoiserPatch":
+        # A copy of the denoiser keeps a mark of ours, but it is patched by nobody.
+        return self
 
-    @property
-    def pending(self) -> bool:
-        """Whether the denoiser was called since the last step ended."""
-        return self.context is not self.bank.contexts[0]
+    def __reduce__(self) -> Any:
+        return type(None), ()
 
-    def end_step(self) -> list[Context]:
-        """The contexts called in the step that ended, in order; then the first is next again."""
-        contexts = self.bank.contexts
-        called = contexts[: contexts.index(self.context)]
-        self.context = contexts[0]
-        return called
-
-    def _replace(self, module: nn.Module, forward: Callable) -> None:
-        self._replaced.append((module, module.__dict__.get("forward"), forward))
-        module.forward = forward
+    def _wrap(self, module: nn.Module, forward: Callable) -> Wrapped:
+        wrapped = Wrapped(module, "forward", forward)
+        self._wrapped.append(wrapped)
+        return wrapped
 
     def _wrap_target(self, index: int, target: Target) -> None:
         compute_source = target.source.forward
         group = self.groups[index]
         place = self.groups[:index].count(group)
 
-        @functools.wraps(compute_source)
         def store(*args: Any, **kwargs: Any) -> Any:
             result = compute_source(*args, **kwargs)
-            if self.stores and self.attached and not (self.reusing and self.skipped[index]):
-                slot = self.current.shelves[group].slots[place]
+            now = self.progress
+            if self.stores and self.attached and not (now.reusing and now.skipped[index]):
+                slot = now.current.shelves[group].slots[place]
                 slot.store(form_of(result), target.extract((args, kwargs), result))
             return result
 
-        self._replace(target.source, store)
+        self._wrap(target.source, store)
         compute_module = target.module.forward
 
-        @functools.wraps(compute_module)
         def replay(*args: Any, **kwargs: Any) -> Any:
-            if self.reusing and self.skipped[index]:
-                turn = self.turns[index]
-                self.turns[index] += 1
-                held = self.current.shelves[group].value(place, turn)
+            now = self.progress
+            if now.reusing and now.skipped[index]:
+                turn = now.turns[index]
+                now.turns[index] += 1
+                held = now.current.shelves[group].value(place, turn)
                 if held is not None:
                     form, features = held
                     return target.rejoin((args, kwargs), features, form)
             result = compute_module(*args, **kwargs)
-            if self.threshold is not None and group == 0 and self.reusing:
-                self._decide(self.current.shelves[group].slots[place])
+            if now.threshold is not None and group == 0 and now.reusing:
+                _decide(now, now.current.shelves[group].slots[place])
             return result
 
-        self._replace(target.module, replay)
+        self._wrap(target.module, replay)
         for number in range(len(target.idle)):
             self._wrap_idle(index, target, number)
 
@@ -215,11 +158,11 @@ class DenoiserPatch:
         group = self.groups[index]
         place = self.groups[:index].count(group)
 
-        @functools.wraps(compute)
         def stand_in(*args: Any, **kwargs: Any) -> Any:
-            shelf = self.current.shelves[group]
+            now = self.progress
+            shelf = now.current.shelves[group]
             known = shelf.slots[place].idle.get(number)
-            if self.reusing and self.skipped[index] and known is not None and shelf.holds(place):
+            if now.reusing and now.skipped[index] and known is not None and shelf.holds(place):
                 form, kinds = known
                 like = tensors_in((args, kwargs))[0]
                 return filled(form, [like.new_zeros(shape, dtype=dtype) for shape, dtype in kinds])
@@ -229,96 +172,84 @@ class DenoiserPatch:
                 shelf.slots[place].idle[number] = form_of(result), kinds
             return result
 
-        self._replace(part, stand_in)
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _decide(self, probe: Slot) -> None:
-        """Make the step a keyframe if the probe has changed too much; once per step."""
-        if self.threshold is None or probe.fresh is None:
-            return
-        pairs = list(zip(probe.fresh, probe.history[0], strict=True))
-        change = torch.stack([_change(new.float(), old.float()) for new, old in pairs]).mean()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # All ranks must go the same way, or those that compute wait for the others for ever.
-            torch.distributed.all_reduce(change)
-            change = change / torch.distributed.get_world_size()
-        self.change += change.item()
-        if self.change > self.threshold:
-            self.action, self.reusing, self.change = Action.KEYFRAME, False, 0.0
-            self.current.stored = True
-        self.threshold = None
+        self._wrap(part, stand_in)
 
     def _wrap_denoiser(self) -> None:
         compute = self.denoiser.forward
 
-        @functools.wraps(compute)
         def forward(*args: Any, **kwargs: Any) -> Any:
             if not self.attached:
                 return compute(*args, **kwargs)
+            now = self.progress
             if not torch.compiler.is_compiling():
-                self.on_call()
-            elif self.source.scheduler is not self.scheduler:
+                if not now.on_call(now, args, kwargs):
+                    with self.idle():
+                        return compute(*args, **kwargs)
+            elif now.source is not None and now.source.scheduler is not now.scheduler:
                 raise RuntimeError(
                     "the pipeline's scheduler was replaced while its compiled denoiser is patched; "
                     "call run.remove() and apply the policy again"
                 )
-            context = self.context
-            if context.next is None:
-                raise RuntimeError(
-                    f"the denoiser was called {MAX_CONTEXTS} times without a scheduler step, so "
-                    "another scheduler than the patched one is in use. Apply the policy to the "
-                    "pipeline that runs, or give apply(denoiser, policy) the right scheduler="
-                )
-            self.context = context.next
+            context = now.context
+            now.context = context.next
             context.example = copied((args, kwargs))  # some denoisers empty the lists they get
             shapes = outline((args, kwargs))
             # Read only where it matters: what a keyframe reads would split its compiled graph.
-            fits = self.action != Action.KEYFRAME and context.fits(shapes)
-            earlier = context.scores.value(0) if fits and self.score_depth else None
-            if self.action == Action.JUMP and earlier is not None:
+            fits = now.action != Action.KEYFRAME and context.fits(shapes)
+            earlier = context.scores.value(0) if fits and self.scores else None
+            blends = now.blends and context.fits(shapes)
+            now.current = context
+            now.reusing = now.action == Action.REUSE and fits
+            now.turns = [0] * len(self.targets)
+            # Set before the network runs: where it holds flexible attention, a compiled graph
+            # loses what is set afterwards on an object on which something was set before.
+            context.called = True
+            if now.action == Action.JUMP and earlier is not None:
                 return filled(*earlier)
-            blends = self.blends and context.fits(shapes)
-            self.current = context
-            self.reusing = self.action == Action.REUSE and fits
-            if not self.reusing:
-                # Here already: where the network holds flexible attention, a compiled graph loses
-                # what is set after it on an object that was set before it too.
+            if not now.reusing:
                 context.stored, context.outline = True, shapes
-            self.turns = [0] * len(self.targets)
             result = compute(*args, **kwargs)
-            if self.reusing:
-                return result if earlier is None else self._mixed(earlier[1], result)
-            if self.score_depth:
+            if now.reusing:
+                return result if earlier is None else _mixed(earlier[1], result, now.mixing_weight)
+            if self.scores:
                 scores = tuple(score.clone() for score in tensors_in(result))
                 context.scores.slots[0].store(form_of(result), scores)
             blended = context.scores.blended(0) if blends else None
             return result if blended is None else filled(form_of(result), blended)
 
-        setattr(forward, _MARK, self)
-        self._replace(self.denoiser, forward)
-
-    def _mixed(self, earlier: tuple[Tensor, ...], result: Any) -> Any:
-        """The result with its scores mixed with earlier ones."""
-        mixed = [
-            torch.lerp(old, new, self.mixing_weight.to(new))
-            for old, new in zip(earlier, tensors_in(result), strict=True)
-        ]
-        return filled(form_of(result), mixed)
+        setattr(self._wrap(self.denoiser, forward), _MARK, self)
 
 
 @contextmanager
 def unpatched(denoiser: nn.Module) -> Iterator[None]:
     """While it lasts, the denoiser computes in full and stores nothing, patched or not."""
     patch = getattr(denoiser.forward, _MARK, None)
-    if patch is None:
+    with patch.idle() if patch is not None else nullcontext():
         yield
+
+
+def _mixed(earlier: tuple[Tensor, ...], result: Any, weight: Tensor) -> Any:
+    """The result with its scores mixed with earlier ones."""
+    pairs = zip(earlier, tensors_in(result), strict=True)
+    return filled(form_of(result), [torch.lerp(old, new, weight.to(new)) for old, new in pairs])
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _decide(now: Progress, probe: Slot) -> None:
+    """Make the step a keyframe if the probe has changed too much; once per step."""
+    if now.threshold is None or probe.fresh is None:
         return
-    before = patch.attached, patch.reusing
-    patch.attached = patch.reusing = False
-    try:
-        yield
-    finally:
-        patch.attached, patch.reusing = before
+    pairs = list(zip(probe.fresh, probe.history[0], strict=True))
+    change = torch.stack([_change(new.float(), old.float()) for new, old in pairs]).mean()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # All ranks must go the same way, or those that compute wait for the others for ever.
+        torch.distributed.all_reduce(change)
+        change = change / torch.distributed.get_world_size()
+    now.change += change.item()
+    if now.change > now.threshold:
+        now.action, now.reusing, now.change = Action.KEYFRAME, False, 0.0
+        now.current.stored = True
+    now.threshold = None
 
 
 def _change(new: Tensor, old: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 import pytest
 
 from frdiff.bench.claims import judge_claims
+from frdiff.bench.suites import DIFFUSION
 from made_results import distribution, fidelity
 
 PAPER = "paper, DDIM 50"
@@ -8,11 +9,13 @@ FULL = fidelity("fewer steps, DDIM", "50 steps", 200, 50.0)
 
 
 def verdict(number, results, distributions=()):
-    return judge_claims(results, distributions)[number].verdict
+    return judge_claims(results, distributions, DIFFUSION.paper_on)[number].verdict
 
 
 def test_nothing_measured_nothing_claimed():
-    assert {claim.verdict for claim in judge_claims([FULL], [])} == {"not measured"}
+    assert {claim.verdict for claim in judge_claims([FULL], [], DIFFUSION.paper_on)} == {
+        "not measured"
+    }
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,7 @@ def test_beyond_its_dearest_setting_a_curve_goes_on_to_the_full_run():
                 fidelity(PAPER, "interval 2, mixing False, targets residual", 100, 40.0),
             ],
             [],
+            DIFFUSION.paper_on,
         )[4]
 
     assert judged(44.0).verdict == "does not hold" and "MACs: -1.0 dB" in judged(44.0).evidence
@@ -83,4 +87,4 @@ def test_a_claim_of_cost_and_quality_needs_both():
 def test_shares_of_the_saving_add_up():
     # 50 steps of 4 MACs; 10 jumps save 40 of the 100 saved.
     results = [FULL, fidelity(PAPER, "interval 2", 100, 40.0, jumps=10)]
-    assert "interval 2: 40% by jumps" in judge_claims(results, [])[5].evidence
+    assert "interval 2: 40% by jumps" in judge_claims(results, [], DIFFUSION.paper_on)[5].evidence

@@ -10,6 +10,7 @@ from frdiff.bench.measure import Setup
 from frdiff.bench.methods import FULL, Method
 from frdiff.bench.results import read_results
 from frdiff.bench.runner import Bench
+from frdiff.bench.suites import DIFFUSION
 from made_results import fidelity
 
 SETTINGS = Method("fewer steps, DDIM", "4 steps", 4, "ddim")
@@ -30,7 +31,7 @@ def test_the_best_of_each_group_at_each_speed_up():
         fidelity("frdiff, linear, interval 2", "25 steps", 60, 47.0),
         fidelity("paper, DDIM 50", "interval 2", 90, 35.0),
     ]
-    tasks = [(point, method["family"]) for point, method in distribution_tasks(results, FULL)]
+    tasks = [(point, method["family"]) for point, method in distribution_tasks(results, DIFFUSION)]
     assert tasks == [
         ("full", FULL.family),
         ("full, seeds B", FULL.family),

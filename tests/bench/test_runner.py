@@ -79,6 +79,15 @@ def test_the_full_run_is_the_measure(bench, methods):
     assert fewer.macs / fewer.macs_full == pytest.approx(10 / 25)
 
 
+def test_a_solver_of_second_order_evaluates_twice_a_step_but_for_the_last(bench):
+    measure_all(bench, [Method("fewer steps, Heun", "6 steps", 6, "heun")])
+    heun = next(
+        row for row in read_results(bench.folder.glob("*.json")).fidelities if row.steps == 6
+    )
+    assert heun.nfe == 11
+    assert heun.macs / heun.macs_full == pytest.approx(11 / 25)
+
+
 def test_what_is_finished_is_skipped(bench, methods):
     measure_all(bench, methods)
     before = snapshot(bench.folder)

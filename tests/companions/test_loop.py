@@ -172,6 +172,20 @@ def test_a_first_frame_that_is_given():
     keeps_contract(pipe, draw)
 
 
+@pytest.mark.xfail(strict=True, reason="a run that ends early keeps its bank until the next one")
+@pytest.mark.parametrize("how", ["interrupt", "denoising_end"])
+def test_a_run_that_ends_early_gives_its_memory_back(how):
+    def callback(pipe, index, timestep, given):
+        pipe._interrupt = how == "interrupt" and index == 5
+        return given
+
+    inputs = {} if how == "interrupt" else {"denoising_end": 0.5}
+    pipe, draw = drawer("stable-diffusion-xl", callback, **inputs)
+    with frdiff.apply(pipe, REUSE) as run:
+        draw()
+        assert run.stats.bank_bytes == 0 < run.stats.bank_bytes_peak
+
+
 @pytest.mark.filterwarnings("ignore:a run of:UserWarning")
 @pytest.mark.parametrize("scheduler", [EulerDiscreteScheduler, UniPCMultistepScheduler])
 def test_a_base_and_its_refiner(scheduler):
@@ -210,5 +224,4 @@ def test_a_base_and_its_refiner(scheduler):
         else:
             assert 0 < distance(drawn_once, plain) < 0.25
             assert all(one.macs_ratio < 1 for one in stats)
-        assert all(one.bank_bytes == 0 for one in stats)
     assert torch.equal(draw(), plain)

@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from frdiff.adapters import Features, Target, find_targets, watched
-from frdiff.bench.methods import SOLVERS, Method, jumps, paper
+from frdiff.bench.methods import Method, jumps, paper, solver_label
 from frdiff.bench.runner import OnEvent, choose_prompts
 from frdiff.bench.suites import suite_of
 from frdiff.calls import first_input
@@ -157,7 +157,7 @@ def analyze(
     Args:
         prompts: one picture each, drawn in one batch.
         steps: of the pipeline's own scheduler, for similarities and prices; the spectra take 50
-            steps of DDIM, as the paper does, or of Euler for flow matching.
+            steps of DDIM, as the paper does, or the full run of flow matching.
         inputs: further arguments of the pipeline.
 
     Raises:
@@ -183,13 +183,13 @@ def analyze(
             return _inputs(denoiser, lambda: draw(source, method.steps))
 
     noisy = []
-    solver, length = suite_of(pipe).spectra
-    for number, method in enumerate(_spectrum_methods(solver, length)):
+    on = suite_of(pipe).paper_on
+    for number, method in enumerate(_spectrum_methods(on)):
         on_event(f"spectrum: {method.family}", 1 + number, total)
         noisy.append(inputs_of(method))
     truth, reuse, jumped = noisy
     spectra = Spectra(
-        _relative_power(truth, reuse), _relative_power(truth, jumped), SOLVERS[solver]
+        _relative_power(truth, reuse), _relative_power(truth, jumped), solver_label(on.scheduler)
     )
     prices = []
     for number, name in enumerate(names):
@@ -201,12 +201,12 @@ def analyze(
     return Analysis(similarities, spectra, prices)
 
 
-def _spectrum_methods(solver: str, steps: int) -> list[Method]:
+def _spectrum_methods(full: Method) -> list[Method]:
     """A run in full, with features reused, and with jumps alone; the same keyframes."""
     return [
-        Method("full run", f"{steps} steps", steps, solver),
-        paper(solver, steps, SPECTRUM_INTERVAL, mixing=False),
-        jumps(solver, steps, SPECTRUM_INTERVAL),
+        full,
+        paper(full.scheduler, full.steps, SPECTRUM_INTERVAL, mixing=False),
+        jumps(full.scheduler, full.steps, SPECTRUM_INTERVAL),
     ]
 
 

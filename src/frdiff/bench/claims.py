@@ -1,6 +1,6 @@
 """The paper's claims, tested on one model, each with the figures that decide.
 
-MACs are shares of those of the same 50 DDIM steps, as the paper counts.
+MACs are shares of those of the same steps in full, 50 of DDIM for diffusion, as the paper counts.
 """
 
 import itertools
@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frdiff.bench.curves import quality_above
+from frdiff.bench.methods import Method, jumps, paper, solver_label
 from frdiff.bench.results import Distribution, Fidelity
 from frdiff.bench.summary import rows_of
 
 __all__ = ["Claim", "judge_claims"]
 
-PAPER = "paper, DDIM 50"
-JUMPS = "jumps only, DDIM 50"
-FULL_DDIM = ("fewer steps, DDIM", "50 steps")
 INTERVALS = (2, 3, 4, 5)
 CLAIMED_SPEEDUP = 1.76
 NEEDS_PAPER = "needs the paper's policy and its ablations, where their costs overlap"
@@ -47,11 +45,19 @@ class _Point:
 
 
 class _Table:
-    """The paper's policies by setting."""
+    """The paper's policies by setting, and the full run that they are applied to.
 
-    def __init__(self, results: Sequence[Fidelity]) -> None:
+    Attributes:
+        results: by family and setting.
+        paper, jumps: names of the families.
+        full: None if it was not measured.
+    """
+
+    def __init__(self, results: Sequence[Fidelity], on: Method) -> None:
         self.results = {(row.family, row.setting): row for row in results}
-        self.full = self.results.get(FULL_DDIM)
+        self.paper = paper(on.scheduler, on.steps, INTERVALS[0]).family
+        self.jumps = jumps(on.scheduler, on.steps, INTERVALS[0]).family
+        self.full = self.results.get((on.family, on.setting))
 
     def points(self, family: str, setting: str) -> dict[int, _Point]:
         """A setting at the intervals measured, `{}` in its name standing for the interval."""
@@ -79,11 +85,17 @@ class _Table:
         return {interval: gain for interval, gain in gains.items() if gain is not None}
 
 
-def judge_claims(results: Sequence[Fidelity], distributions: Sequence[Distribution]) -> list[Claim]:
-    """The claims, tested on the results of one model."""
-    table = _Table(results)
+def judge_claims(
+    results: Sequence[Fidelity], distributions: Sequence[Distribution], on: Method
+) -> list[Claim]:
+    """The claims, tested on the results of one model.
+
+    Args:
+        on: the full run that the paper's policies were applied to.
+    """
+    table = _Table(results, on)
     return [
-        _without_loss(results, distributions),
+        _without_loss(results, distributions, on),
         _mixing(table),
         _bias(table),
         _interval(table),
@@ -92,24 +104,27 @@ def judge_claims(results: Sequence[Fidelity], distributions: Sequence[Distributi
     ]
 
 
-def _without_loss(results: Sequence[Fidelity], distributions: Sequence[Distribution]) -> Claim:
+def _without_loss(
+    results: Sequence[Fidelity], distributions: Sequence[Distribution], on: Method
+) -> Claim:
     text = (
         f"{CLAIMED_SPEEDUP}x faster without loss: Fréchet distances, to the training pictures and "
         "to the full run, within the spread of the full run over seeds"
     )
     speeds = {(row.result.family, row.result.setting): row.speedup for row in rows_of(results)}
     claimed = {(row.family, row.setting): row for row in distributions if row.point == "claim"}
-    full = claimed.get(FULL_DDIM)
-    ours = [row for key, row in claimed.items() if key[0] == PAPER and key in speeds]
+    key_full = on.family, on.setting
+    full, family = claimed.get(key_full), paper(on.scheduler, on.steps, INTERVALS[0]).family
+    ours = [row for key, row in claimed.items() if key[0] == family and key in speeds]
     seeds = [row for row in distributions if row.point.startswith("full")]
-    if full is None or FULL_DDIM not in speeds or not ours or len(seeds) < 3:
+    if full is None or key_full not in speeds or not ours or len(seeds) < 3:
         return Claim(text, "not measured", "needs the distribution part of the bench")
     training = [row.frechet_training for row in seeds]
     others = [row.frechet_full for row in seeds]
     spread = max(training) - min(training)
     lines, good = [], False
     for row in sorted(ours, key=lambda row: row.setting):
-        speed = speeds[row.family, row.setting] / speeds[FULL_DDIM]
+        speed = speeds[row.family, row.setting] / speeds[key_full]
         lossless = (
             row.frechet_training <= full.frechet_training + spread
             and row.frechet_full <= full.frechet_full + max(others) - min(others)
@@ -120,8 +135,9 @@ def _without_loss(results: Sequence[Fidelity], distributions: Sequence[Distribut
             f"{row.frechet_full:.3f}, {'no' if lossless else 'a'} loss"
         )
     evidence = (
-        f"50 DDIM steps {full.frechet_training:.3f} and {full.frechet_full:.3f}, spread over seeds "
-        f"{spread:.3f} and {max(others) - min(others):.3f}; {'; '.join(lines)}"
+        f"{on.steps} {solver_label(on.scheduler)} steps {full.frechet_training:.3f} and "
+        f"{full.frechet_full:.3f}, spread over seeds {spread:.3f} and "
+        f"{max(others) - min(others):.3f}; {'; '.join(lines)}"
     )
     return Claim(text, "holds" if good else "does not hold", evidence)
 
@@ -140,10 +156,10 @@ def _listed(name: str, gains: dict[int, float]) -> str:
 
 def _mixing(table: _Table) -> Claim:
     text = "Feature reuse and reduced NFE complement each other: mixing beats each at equal MACs"
-    mixed = table.points(PAPER, "interval {}")
+    mixed = table.points(table.paper, "interval {}")
     alone = {
-        "reuse alone": table.above(mixed, table.points(PAPER, "interval {}, mixing False")),
-        "jumps alone": table.above(mixed, table.points(JUMPS, "interval {}")),
+        "reuse alone": table.above(mixed, table.points(table.paper, "interval {}, mixing False")),
+        "jumps alone": table.above(mixed, table.points(table.jumps, "interval {}")),
     }
     if not all(alone.values()):
         return Claim(text, "not measured", NEEDS_PAPER)
@@ -154,7 +170,8 @@ def _mixing(table: _Table) -> Claim:
 
 def _bias(table: _Table) -> Claim:
     text = "A smaller bias (fewer jumps) costs more and is closer"
-    low, high = table.points(PAPER, "interval {}, bias 0.3"), table.points(PAPER, "interval {}")
+    low = table.points(table.paper, "interval {}, bias 0.3")
+    high = table.points(table.paper, "interval {}")
     both = [interval for interval in low if interval in high]
     if not both:
         return Claim(text, "not measured", NEEDS_PAPER)
@@ -167,7 +184,7 @@ def _bias(table: _Table) -> Claim:
 
 def _interval(table: _Table) -> Claim:
     text = "A larger interval is faster and less close"
-    points = list(table.points(PAPER, "interval {}").values())
+    points = list(table.points(table.paper, "interval {}").values())
     if len(points) < 2:
         return Claim(text, "not measured", NEEDS_PAPER)
     pairs = list(itertools.pairwise(points))
@@ -184,8 +201,8 @@ def _conv1(table: _Table) -> Claim:
         "Stopping at conv1 (U-Net) or attention (DiT), the paper's choice, beats whole residuals "
         "at equal MACs"
     )
-    short = table.points(PAPER, "interval {}, mixing False")
-    whole = table.points(PAPER, "interval {}, mixing False, targets residual")
+    short = table.points(table.paper, "interval {}, mixing False")
+    whole = table.points(table.paper, "interval {}, mixing False, targets residual")
     gains = table.above(short, whole)
     if not gains:
         return Claim(text, "not measured", NEEDS_PAPER)
@@ -201,10 +218,10 @@ def _shares(table: _Table) -> Claim:
     text = "What saves: jumps or reuse?"
     lines = []
     for interval in INTERVALS:
-        result = table.results.get((PAPER, f"interval {interval}"))
+        result = table.results.get((table.paper, f"interval {interval}"))
         if result is None or table.full is None or result.jumps is None:
             continue
-        by_jumps = result.jumps * table.full.macs / 50
+        by_jumps = result.jumps * table.full.macs / table.full.steps
         share = by_jumps / (table.full.macs - result.macs)
         lines.append(f"interval {interval}: {share:.0%} by jumps")
     if not lines:

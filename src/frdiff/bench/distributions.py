@@ -18,6 +18,7 @@ from frdiff.bench.methods import Method
 from frdiff.bench.metrics import frechet_distance, kernel_distance, precision_recall
 from frdiff.bench.results import Distribution, Fidelity, result_path, write_result
 from frdiff.bench.runner import Bench, is_finished
+from frdiff.bench.suites import Suite
 from frdiff.bench.summary import GROUPS, SPEEDUPS, best_at, rows_of
 
 __all__ = ["distribution_path", "distribution_tasks", "measure_distribution"]
@@ -25,24 +26,18 @@ __all__ = ["distribution_path", "distribution_tasks", "measure_distribution"]
 SEED_SETS = {"full": 10_000, "full, seeds B": 20_000, "full, seeds C": 30_000}
 # Which full run another is compared with: round the circle, so that three seeds give three pairs.
 OTHER_SEEDS = dict(zip(SEED_SETS, [*list(SEED_SETS)[1:], "full"], strict=True))
-# Beyond the operating points, by point and family: what the paper claims to be without loss and its
-# full run; and what as many steps as the full run's come to where they are not even in time.
-SETTINGS = {
-    ("claim", "fewer steps, DDIM"): ("50 steps",),
-    ("claim", "paper, DDIM 50"): ("interval 2", "interval 3"),
-    ("Karras", "fewer steps, UniPC Karras"): ("25 steps",),
-}
 
 
 def distribution_tasks(
-    results: Sequence[Fidelity], full: Method
+    results: Sequence[Fidelity], suite: Suite
 ) -> list[tuple[str, dict[str, Any]]]:
     """The operating points and the methods' definitions: the full run, then the best of each group.
 
     The full run is drawn from three sets of seeds. For each speed-up and group the best setting by
-    median PSNR among those that reach the speed-up to within 5 % is taken; at last `SETTINGS`.
+    median PSNR among those that reach the speed-up to within 5 % is taken; at last the settings
+    that the suite names.
     """
-    tasks = [(point, full.config) for point in SEED_SETS]
+    tasks = [(point, suite.full.config) for point in SEED_SETS]
     rows = rows_of(results)
     for speedup in SPEEDUPS:
         for group in GROUPS:
@@ -51,9 +46,9 @@ def distribution_tasks(
                 tasks.append((f"{speedup:g}x", best.result.method))
     named = [
         (point, row.result.method)
-        for (point, family), settings in SETTINGS.items()
+        for point, method in suite.named()
         for row in rows
-        if row.result.family == family and row.result.setting in settings
+        if (row.result.family, row.result.setting) == (method.family, method.setting)
     ]
     return tasks + named
 

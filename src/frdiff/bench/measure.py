@@ -85,6 +85,7 @@ class Drawing:
         images: (N, H, W, C) in [0, 1].
         cost: of one batch.
         stats: of a policy's run on one batch; None for other methods.
+        times: that the scheduler set; as many as the untouched pipeline evaluates its denoiser at.
         seconds: of each timed batch, whole pipeline calls.
         seconds_full: of the full run on the same batches, a few turns before or after.
     """
@@ -92,6 +93,7 @@ class Drawing:
     images: np.ndarray
     cost: Cost
     stats: Stats | None
+    times: int
     seconds: tuple[float, ...]
     seconds_full: tuple[float, ...]
 
@@ -100,7 +102,7 @@ def draw(pipe: DiffusionPipeline, methods: Sequence[Method], setup: Setup) -> li
     """All pictures of a setup by each method; methods drawn together share their full runs."""
     images: list[list[np.ndarray]] = [[] for _ in methods]
     seconds: list[list[float]] = [[] for _ in methods]
-    costs: list[tuple[Cost, Stats | None]] = []
+    costs: list[tuple[Cost, Stats | None, int]] = []
     full: list[float] = []
     for number, (seed, prompts) in enumerate(setup.batches()):
         in_turns = 1 <= number <= setup.timed
@@ -114,7 +116,8 @@ def draw(pipe: DiffusionPipeline, methods: Sequence[Method], setup: Setup) -> li
                 drawn = setup.draw(source, prompts, method.steps, seed)
                 took = time.perf_counter() - began
                 if counting is not None:
-                    costs.append((counting.cost(), run.stats if run else None))
+                    times = len(pipe.scheduler.timesteps)
+                    costs.append((counting.cost(), run.stats if run else None, times))
             if index is None:
                 full.append(took)
                 continue

@@ -27,7 +27,6 @@ from frdiff.setting import Setting
 __all__ = [
     "FULL",
     "REFERENCE",
-    "SOLVERS",
     "Method",
     "adaptive",
     "fewer_steps",
@@ -36,6 +35,7 @@ __all__ = [
     "ours",
     "paper",
     "peer",
+    "solver_label",
     "tuned_methods",
 ]
 
@@ -123,12 +123,21 @@ SOLVERS = {
     "unipckarras": "UniPC Karras",
     "ddim": "DDIM",
     "euler": "Euler",
+    "heun": "Heun",
 }
+
+
+def solver_label(scheduler: str) -> str:
+    """What the page calls a scheduler: "flow-euler-shift-1.5" is "Euler shift 1.5"."""
+    if not scheduler.startswith("flow-"):
+        return SOLVERS[scheduler]
+    _, solver, *levels = scheduler.split("-")
+    return " ".join([SOLVERS[solver], *levels]).replace("karras", "Karras")
 
 
 def fewer_steps(scheduler: str, counts: tuple[int, ...]) -> list[Method]:
     """The untouched pipeline with a scheduler at several step counts."""
-    family = f"fewer steps, {SOLVERS[scheduler]}"
+    family = f"fewer steps, {solver_label(scheduler)}"
     return [Method(family, f"{count} steps", count, scheduler) for count in counts]
 
 
@@ -145,8 +154,8 @@ def ours(
     family = f"frdiff, {order}, interval {interval}"
     if targets != "all":
         family += f", targets {targets}"
-    if scheduler == "dpm++karras":
-        family += ", Karras"
+    if scheduler != "dpm++":
+        family += ", Karras" if scheduler == "dpm++karras" else f", {solver_label(scheduler)}"
     return [Method(family, f"{count} steps", count, scheduler, policy) for count in counts]
 
 
@@ -162,18 +171,19 @@ def our_jumps(
     policy = JumpPolicy(interval, crowding, forecast)
     family = f"frdiff, jumps, {order}, interval {interval}, crowding {crowding:g}"
     if scheduler != "dpm++karras":
-        family += f", {SOLVERS[scheduler]}"
+        family += f", {solver_label(scheduler)}"
     return [Method(family, f"{count} steps", count, scheduler, policy) for count in counts]
 
 
-def adaptive(counts: tuple[int, ...]) -> list[Method]:
+def adaptive(counts: tuple[int, ...], scheduler: str = "dpm++") -> list[Method]:
     """Keyframes decided while sampling, at several thresholds and step counts."""
     return [
         Method(
             "frdiff, adaptive, linear",
             f"{count} steps, threshold {threshold}",
             count,
-            policy=AdaptivePolicy(threshold),
+            scheduler,
+            AdaptivePolicy(threshold),
         )
         for count in counts
         for threshold in THRESHOLDS
@@ -185,14 +195,14 @@ def paper(scheduler: str, steps: int, interval: int, **changes: Any) -> Method:
     policy = UniformPolicy(interval, **changes)
     said = ", ".join(f"{name} {value}" for name, value in changes.items())
     setting = f"interval {interval}" + (f", {said}" if said else "")
-    return Method(f"paper, {SOLVERS[scheduler]} {steps}", setting, steps, scheduler, policy)
+    return Method(f"paper, {solver_label(scheduler)} {steps}", setting, steps, scheduler, policy)
 
 
 def jumps(scheduler: str, steps: int, interval: int) -> Method:
     """Reduced NFE alone: the score of the last keyframe stands in between keyframes."""
     keyframes = range(0, steps, interval)
     policy = KeyframePolicy(steps, keyframes, [0.0] * steps)
-    family = f"jumps only, {SOLVERS[scheduler]} {steps}"
+    family = f"jumps only, {solver_label(scheduler)} {steps}"
     return Method(family, f"interval {interval}", steps, scheduler, policy)
 
 

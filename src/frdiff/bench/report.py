@@ -16,7 +16,7 @@ from frdiff.bench.analysis_figures import analysis_paths
 from frdiff.bench.claims import Claim, judge_claims
 from frdiff.bench.distributions import distribution_tasks
 from frdiff.bench.figures import AXES, METRICS, distribution_figure, pareto_figure, strip
-from frdiff.bench.methods import SOLVERS
+from frdiff.bench.methods import solver_label
 from frdiff.bench.results import (
     Absence,
     Conditions,
@@ -109,7 +109,7 @@ def write_report(folder: Path, output: Path) -> Report:
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html.jinja").render(
-        sections=sections, errors=results.errors, speedups=SPEEDUPS, solvers=SOLVERS
+        sections=sections, errors=results.errors, speedups=SPEEDUPS, label=solver_label
     )
     path = output / "index.html"
     path.write_text(page, encoding="utf-8")
@@ -131,7 +131,7 @@ def _comparable(model: str, results: Results) -> tuple[list[Fidelity], list[Dist
             f"{model}: {len(own) - len(fidelities)} results under other conditions (weights, "
             "device, seeds, pictures) than most; report them from a folder of their own"
         )
-    tasks = distribution_tasks(fidelities, suite_behind(conditions).full)
+    tasks = distribution_tasks(fidelities, suite_behind(conditions))
     wanted = {(point, json.dumps(config)) for point, config in tasks}
     found: dict[tuple[str, str], Distribution] = {}
     for row in results.distributions:
@@ -156,17 +156,17 @@ def _section(model: str, results: Results, folder: Path, output: Path) -> _Secti
     rows = rows_of(fidelities)
     speedups = {(row.result.family, row.result.setting): row.speedup for row in rows}
     paired = [(row, speedups[row.family, row.setting]) for row in distributions]
-    about = fidelities[0].about
+    about, suite = fidelities[0].about, suite_behind(fidelities[0].setup)
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return _Section(
         model=model,
         about=f"{about.hardware}; {fidelities[0].setup.dtype}; {versions}",
         setup=fidelities[0].setup,
-        suite=suite_behind(fidelities[0].setup),
+        suite=suite,
         rows=rows,
         groups=standings(fidelities, lambda row: row.group),
         standings=standings(fidelities),
-        claims=judge_claims(fidelities, distributions),
+        claims=judge_claims(fidelities, distributions, suite.paper_on),
         distributions=paired,
         distribution_figures=_distribution_figures(model, paired, output),
         absences=absences,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from diffusers import DiffusionPipeline
 
-from frdiff.bench.measure import Setup, draw
-from frdiff.bench.methods import SOLVERS, Method
+from frdiff.bench.measure import Drawing, Setup, draw
+from frdiff.bench.methods import Method, solver_label
 from frdiff.bench.metrics import capped_psnr, lpips
 from frdiff.bench.peers import peer_absence
 from frdiff.bench.results import (
@@ -31,7 +31,6 @@ from frdiff.bench.results import (
 )
 from frdiff.compare import picture, ssim
 from frdiff.denoisers import find_denoisers, weights_hash
-from frdiff.run import Stats
 
 __all__ = ["Bench", "choose_prompts", "is_finished", "measure_all", "write_absence"]
 
@@ -226,7 +225,7 @@ def _measure(bench: Bench, group: Sequence[Method], references: _References) -> 
             macs=drawing.cost.macs,
             macs_full=references.macs_full,
             peak_bytes=drawing.cost.peak_bytes,
-            **_calls(method, drawing.stats),
+            **_calls(method, drawing),
         )
         path = bench.path(method)
         # The strip first: a run that is killed in between counts as unfinished.
@@ -237,7 +236,8 @@ def _measure(bench: Bench, group: Sequence[Method], references: _References) -> 
         write_result(path, result)
 
 
-def _calls(method: Method, stats: Stats | None) -> dict[str, Any]:
+def _calls(method: Method, drawing: Drawing) -> dict[str, Any]:
+    stats = drawing.stats
     if stats is not None:
         return {
             "nfe": stats.keyframes + stats.reuse_steps,
@@ -248,7 +248,7 @@ def _calls(method: Method, stats: Stats | None) -> dict[str, Any]:
     names = ("nfe", "reuse_steps", "jumps", "bank_bytes")
     if method.peer is not None:  # what it computed only its MACs tell
         return dict.fromkeys(names)
-    return dict(zip(names, (method.steps, 0, 0, 0), strict=True))
+    return dict(zip(names, (drawing.times, 0, 0, 0), strict=True))
 
 
 def _references(bench: Bench) -> _References:
@@ -267,7 +267,7 @@ def _references(bench: Bench) -> _References:
     if agreement < AGREEMENT_DB:
         raise ValueError(
             f"{bench.model} has not converged at {reference.steps} steps of "
-            f"{SOLVERS[reference.scheduler]}: "
+            f"{solver_label(reference.scheduler)}: "
             f"half as many come to {agreement:.1f} dB only, {AGREEMENT_DB:.0f} are needed to "
             "measure against it"
         )

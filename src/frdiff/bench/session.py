@@ -93,7 +93,7 @@ def bench_model(
     if not extent.everything:
         return left
     results = [row for row in read_results(folder.glob("*.json")).fidelities if row.model == model]
-    tasks = distribution_tasks(results, suite.full)
+    tasks = distribution_tasks(results, suite)
     large = dataclasses.replace(
         setup, prompts=choose_prompts(captions, extent.samples, extent.seed), batch=32
     )

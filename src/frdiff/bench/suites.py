@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from diffusers import DiffusionPipeline
 
@@ -24,6 +25,8 @@ __all__ = ["DIFFUSION", "FLOW", "Suite", "suite_behind", "suite_of"]
 MILD = ("interval 2", "interval 3", "threshold 0.08", "threshold 0.12")
 JUMP_STEPS = (31, 23, 19, 15, 13)
 KARRAS_STEPS = (FULL.steps, 20, 16, 14, 12, 10, 9, 8, 7, 6)
+# Noise levels of flow matching: the pipeline's own, even, and many of little noise.
+LEVELS = ("flow-euler", "flow-euler-shift-1", "flow-euler-beta")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Suite:
     Attributes:
         full: what speed-ups are ratios to.
         reference: the converged solution.
-        spectra: solver and steps of the paper's analysis of errors by frequency.
+        paper_on: the full run that the paper's policies are applied to.
+        uneven: as many steps as the full run's, where those are even in time and these are not.
         quick: methods for a picture in minutes, some or all of `everything`.
         everything: every setting, the ablations of the paper's policy too.
         peers: settings of the methods of others.
@@ -41,7 +45,8 @@ class Suite:
 
     full: Method
     reference: Method
-    spectra: tuple[str, int]
+    paper_on: Method
+    uneven: Method | None
     quick: Callable[[], list[Method]]
     everything: Callable[[], list[Method]]
     peers: Callable[[], list[Method]]
@@ -50,6 +55,16 @@ class Suite:
         """The methods asked for."""
         rows = self.everything() if everything else self.quick()
         return rows + (self.peers() if peers else [])
+
+    def named(self) -> list[tuple[str, Method]]:
+        """Operating points beyond the best at each speed-up, by name.
+
+        What the paper claims to be without loss, with its full run, and the uneven steps.
+        """
+        on = self.paper_on
+        claimed = [on, *(paper(on.scheduler, on.steps, interval) for interval in (2, 3))]
+        points = [("claim", method) for method in claimed]
+        return points + ([("Karras", self.uneven)] if self.uneven else [])
 
 
 def suite_of(pipe: DiffusionPipeline) -> Suite:
@@ -61,6 +76,11 @@ def suite_behind(setup: Conditions) -> Suite:
     """The suite that results were measured with."""
     flows = setup.converged_scheduler == FLOW.reference.scheduler
     return FLOW if flows else DIFFUSION
+
+
+def _step_count(scheduler: str, steps: int) -> Method:
+    (method,) = fewer_steps(scheduler, (steps,))
+    return method
 
 
 def _peers(full: Method) -> list[Method]:
@@ -161,33 +181,92 @@ def _diffusion_all() -> list[Method]:
 DIFFUSION = Suite(
     full=FULL,
     reference=REFERENCE,
-    spectra=("ddim", 50),
+    paper_on=_step_count("ddim", 50),
+    uneven=_step_count("unipckarras", FULL.steps),
     quick=_diffusion_quick,
     everything=_diffusion_all,
     peers=_diffusion_peers,
 )
 
-FLOW_FULL = Method("fewer steps, Euler", "28 steps", 28, "euler")
+FLOW_FULL = _step_count("flow-euler", 28)
+FLOW_STEPS = (FLOW_FULL.steps, 20, 16, 14, 12, 10, 9, 8, 7, 6)
 
 
 def _flow_quick() -> list[Method]:
     return [
-        *fewer_steps("euler", (FLOW_FULL.steps, 20, 14, 9)),
-        *our_jumps(2, (27, 19, 15), 1.0, scheduler="euler"),
-        *ours(3, (31, 25, 19), scheduler="euler"),
-        *(paper("euler", FLOW_FULL.steps, interval) for interval in (2, 3)),
+        *fewer_steps("flow-euler", (FLOW_FULL.steps, 20, 14, 9)),
+        *fewer_steps("flow-euler-shift-1", (16, 14, 12, 9, 7)),
+        *fewer_steps("flow-euler-beta", (16, 14, 12, 9, 7)),
+        *(row for level in LEVELS for row in our_jumps(2, JUMP_STEPS, 1.0, scheduler=level)),
+        *ours(3, (31, 25, 19), scheduler="flow-euler"),
+        *(paper("flow-euler", FLOW_FULL.steps, interval) for interval in (2, 3, 5)),
     ]
 
 
 def _flow_all() -> list[Method]:
-    return _flow_quick()
+    rows = [
+        *fewer_steps("flow-euler", (56, 40, *FLOW_STEPS)),
+        *fewer_steps("flow-euler-shift-1", FLOW_STEPS),
+        *fewer_steps("flow-euler-beta", FLOW_STEPS),
+        *(
+            row
+            for ending in ("shift-1.5", "shift-2", "karras", "exponential")
+            for row in fewer_steps(f"flow-euler-{ending}", (20, 14, 9))
+        ),
+        # Two evaluations a step, but for the last.
+        *(
+            row
+            for ending in ("", "-shift-1", "-beta")
+            for row in fewer_steps(f"flow-heun{ending}", (14, 10, 7, 5))
+        ),
+        *(
+            row
+            for solver in ("flow-unipc", "flow-dpm++")
+            for ending in ("", "-shift-1", "-beta")
+            for row in fewer_steps(solver + ending, (FLOW_FULL.steps, 20, 14, 10))
+        ),
+        *ours(2, (31, 25, 21, 17, 14), scheduler="flow-euler"),
+        *ours(3, (37, 31, 25, 22, 19), scheduler="flow-euler"),
+        *ours(4, (41, 33, 29, 25), scheduler="flow-euler"),
+        *(
+            row
+            for level in LEVELS[1:]
+            for interval, counts in ((2, (25, 17, 14)), (3, (31, 25, 19)))
+            for row in ours(interval, counts, scheduler=level)
+        ),
+        *(
+            row
+            for level in LEVELS
+            for crowding in (1.0, 1.3)
+            for row in our_jumps(2, JUMP_STEPS, crowding, scheduler=level)
+        ),
+        *(row for level in LEVELS for row in our_jumps(3, (34, 22), 1.15, scheduler=level)),
+        *adaptive((42, FLOW_FULL.steps), "flow-euler"),
+        *(row for order in (0, 2) for row in ours(2, (25, 17), order, scheduler="flow-euler")),
+        *(row for order in (0, 2) for row in ours(3, (31, 19), order, scheduler="flow-euler")),
+        *ours(3, (31, 25, 19), targets="residual", scheduler="flow-euler"),
+    ]
+    for interval in (2, 3, 4, 5):
+        rows += [
+            paper("flow-euler", FLOW_FULL.steps, interval),
+            paper("flow-euler", FLOW_FULL.steps, interval, bias=0.3),
+            paper("flow-euler", FLOW_FULL.steps, interval, mixing=False),
+            jumps("flow-euler", FLOW_FULL.steps, interval),
+        ]
+    for interval in (2, 3):
+        rows += [
+            paper("flow-euler", FLOW_FULL.steps, interval, mixing=False, targets="residual"),
+            paper("flow-euler-beta", FLOW_FULL.steps, interval),
+        ]
+    return rows
 
 
 FLOW = Suite(
     full=FLOW_FULL,
-    reference=Method("reference", "400 steps", 400, "euler"),
-    spectra=("euler", 50),
+    reference=Method("reference", "100 steps", 100, "flow-heun-beta"),
+    paper_on=FLOW_FULL,
+    uneven=None,
     quick=_flow_quick,
     everything=_flow_all,
-    peers=lambda: _peers(FLOW_FULL),
+    peers=partial(_peers, FLOW_FULL),
 )

@@ -12,7 +12,6 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
-from frdiff.clock import Wrapped
 from frdiff.denoisers import find_denoisers, unwrap
 from frdiff.policy import JumpPolicy
 from frdiff.run import Run, apply
@@ -27,6 +26,7 @@ from frdiff.sampling import (
 )
 from frdiff.schedulers import set_scheduler
 from frdiff.setting import Setting
+from frdiff.wrapped import Wrapped
 
 __all__ = [
     "Batch",

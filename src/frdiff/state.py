@@ -1,0 +1,417 @@
+"""A run through patched denoisers: its step, what is stored, its plan and its figures."""
+
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+
+from frdiff.bank import Context
+from frdiff.calls import tensor_of, tensors_within
+from frdiff.clock import Clock, noise_coordinates
+from frdiff.cost import CallCost
+from frdiff.patch import DenoiserPatch
+from frdiff.plan import Action, Plan, Step
+from frdiff.policy import Policy
+from frdiff.progress import Progress, Source
+from frdiff.stats import Costs, Stats, Tally
+from frdiff.timesteps import Timing, time_given
+
+__all__ = ["State"]
+
+FEW_STEPS = 10
+LITTLE_SAVED = 0.05
+
+
+class State:
+    """One run after another through patched denoisers, each with its own step and bank.
+
+    `apply` makes one, for the loop of its pipeline. A server that draws for several requests at a
+    time makes one per request, with `run.state(scheduler)`, and calls the denoiser within it:
+
+        with state:
+            score = denoiser(latents, timestep, ...)
+        latents = scheduler.step(score, timestep, latents).prev_sample
+
+    Requests may take turns at every step, in one thread or in several that wait for one another.
+
+    Attributes:
+        plan: the table of the current or last run; None before the first step has ended.
+        latents: what the last step of the last complete run returned; None before.
+        ends_are_told: whether `end_call` is called whenever a pipeline returns. All runs until
+            then are one call's, and their figures are added up.
+    """
+
+    def __init__(
+        self,
+        patches: Sequence[DenoiserPatch],
+        policy: Policy,
+        costs: Costs,
+        scheduler: SchedulerMixin,
+        source: Source | None = None,
+    ) -> None:
+        if policy.origin is not None:
+            policy.origin.check_scheduler(scheduler)
+        self.policy = policy
+        self.plan: Plan | None = None
+        self.latents: Tensor | None = None
+        self.ends_are_told = False
+        self._patches = patches
+        self._costs = costs
+        self._source = source
+        self._parts = [Progress(policy, patch.groups, self._on_call, source) for patch in patches]
+        self._before: list[tuple[Progress, int | None]] = []
+        self._tally = Tally()
+        self._timing = Timing()
+        self._coordinates: list[float] = []
+        self._device = torch.device("cpu")
+        self._seconds = 0.0
+        self._began: float | None = None
+        self._thread: int | None = None
+        self._ever_ran = self._running = self._complete = self._astray = False
+        self._new_call = True
+        self._ignored = False
+        self._first: int | None = None
+        self._result: Any = None
+        self._rest()
+        self._clock = self._timed(scheduler)
+
+    def __enter__(self) -> "State":
+        thread = threading.get_ident()
+        for patch in self._patches:
+            if patch.thread not in (None, thread):
+                raise RuntimeError(
+                    "another thread is within the state of another request: one denoiser serves "
+                    "one call at a time; let requests wait for one another, with a lock"
+                )
+        self._before += [(patch.progress, patch.thread) for patch in self._patches]
+        for patch, part in zip(self._patches, self._parts, strict=True):
+            patch.progress, patch.thread = part, thread
+        self._thread = thread
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for patch in reversed(self._patches):
+            patch.progress, patch.thread = self._before.pop()
+
+    def use(self) -> None:
+        """Let calls outside of any `with` be this state's."""
+        for patch, part in zip(self._patches, self._parts, strict=True):
+            patch.progress = part
+
+    def detach(self) -> None:
+        """Let the scheduler go, and forget what is stored."""
+        self._clock.detach()
+        for part in self._parts:
+            part.start()
+
+    @property
+    def stats(self) -> Stats:
+        """Figures of the current run, or of the last one. MACs are counted when first asked for."""
+        stored = sum(part.bank.nbytes for part in self._parts)
+        return self._tally.stats(self._costs, stored, self._seconds)
+
+    @property
+    def noise_levels(self) -> list[float]:
+        """The logarithm of the noise level of every step of the run; none if none are told."""
+        try:
+            levels = noise_coordinates(self._clock.driver)
+        except ValueError:
+            return []
+        return levels[len(levels) - (len(self.plan) if self.plan else 0) :]
+
+    @property
+    def call_costs(self) -> list[tuple[CallCost, int]]:
+        """The cost of every kind of denoiser call of the run, and how often it was made.
+
+        Raises:
+            Exception: whatever a denoiser raises whose calls cannot be counted.
+        """
+        kinds: dict[tuple[int, Any], int] = {}
+        for (number, shapes, _, _), calls in self._tally.calls.items():
+            kinds[number, shapes] = kinds.get((number, shapes), 0) + calls
+        return [(self._costs.of(*kind), calls) for kind, calls in kinds.items()]
+
+    @property
+    def complaint(self) -> str | None:
+        """What to say if steps and calls did not meet, so that nothing was reused."""
+        if self._running and self._clock.index and not self._calls:
+            return self._no_calls(self._clock.index)
+        if not self._ever_ran and (self._ignored or self._is_pending()):
+            return (
+                "the denoiser was called but the patched scheduler never stepped, so nothing was "
+                "reused: another scheduler is in use. Apply the policy to the pipeline that runs, "
+                "or pass its scheduler"
+            )
+        return None
+
+    def end_call(self) -> None:
+        """End the run, if the loop has ended before its last timestep, and the pipeline's call."""
+        if self._running and self._clock.index:
+            self.latents = tensor_of(self._result)
+            self._finish()
+        elif self._running:
+            self._rest()
+        self._clock.restart()
+        self._new_call = True
+
+    def _timed(self, scheduler: SchedulerMixin) -> Clock:
+        return Clock(
+            scheduler,
+            self._start,
+            self._on_step,
+            on_again=self._on_again,
+            pending=self._is_pending,
+        )
+
+    def _is_pending(self) -> bool:
+        return any(part.pending for part in self._parts)
+
+    def _start(self) -> None:
+        """Begin a run."""
+        for patch, part in zip(self._patches, self._parts, strict=True):
+            patch.renew()
+            part.start()
+        self._running, self._astray = True, False
+        self._reset()
+
+    def _rest(self) -> None:
+        """End a run: calls until the next are none of it."""
+        for part in self._parts:
+            part.rest()
+        self._running = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._timing.begin()
+        self._planned: Plan | None = None
+        self._seen = self._calls = 0
+        self._thread = self._began = None
+
+    def _on_call(self, progress: Progress, args: tuple, kwargs: dict[str, Any]) -> bool:
+        """Whether a call belongs to the run."""
+        if self._thread not in (None, threading.get_ident()):
+            raise RuntimeError(
+                "a denoiser with a policy was called from a thread other than that of its run; "
+                "pipelines in several threads cannot share one. Give each its own, or each "
+                "request a state of its own: with run.state(scheduler): ..."
+            )
+        self._follow_the_pipeline()
+        kind = type(self._patches[self._parts.index(progress)].denoiser)
+        moment, scheduler = time_given(kind, args, kwargs), self._clock.driver
+        if not self._running and self._may_begin(moment):
+            self._start()
+        belongs = self._running and self._timing.belongs(moment, scheduler, self._place)
+        if belongs and self._place is None and self._timing.wanders(moment):
+            self._rest()
+            self._astray = True  # in a loop without steps, such as an inversion
+            belongs = False
+        if not belongs:
+            self._ignored = True
+            return False
+        self._thread = threading.get_ident()
+        if self._began is None:
+            self._began = time.perf_counter()
+        self._seen += 1
+        progress.enter(tuple(tensors_within((args, kwargs))))
+        return True
+
+    @property
+    def _place(self) -> int | None:
+        """Where among the timesteps the current step is; None before the first has ended."""
+        clock = self._clock
+        return None if clock.first is None else clock.first + clock.index
+
+    def _may_begin(self, moment: Any) -> bool:
+        """Whether a call after the end of a run, or before the first, can begin one.
+
+        Loops may run again over the same timesteps, and timesteps may be set before `apply`.
+        """
+        scheduler = self._clock.driver
+        if self._astray:
+            return False
+        if self._ever_ran:
+            return self._timing.known and self._timing.belongs(moment, scheduler, self._first)
+        return getattr(scheduler, "num_inference_steps", None) is not None
+
+    def _follow_the_pipeline(self) -> None:
+        """Take to another scheduler if the pipeline has got one; its timesteps are set already."""
+        if self._source is None or self._source.scheduler is self._clock.scheduler:
+            return
+        scheduler = self._source.scheduler
+        if self.policy.origin is not None:
+            self.policy.origin.check_scheduler(scheduler)
+        self._clock.detach()
+        self._clock = self._timed(scheduler)
+        self._timing = Timing()
+        for part in self._parts:
+            part.scheduler = scheduler
+        self._start()
+
+    def _on_step(self, index: int, num_steps: int, result: Any) -> None:
+        called = [
+            (number, context)
+            for number, part in enumerate(self._parts)
+            for context in part.end_step()
+        ]
+        first = len(self._clock.driver.timesteps) - num_steps
+        if index == 0:
+            self._begin(num_steps, first)
+        if self._planned is None:
+            raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
+        called = self._own(called, index, first + index)
+        self._count(called, self._planned[index])
+        for part in self._parts:
+            keyframe = part.action is Action.KEYFRAME
+            if keyframe and self._planned[index].action is not Action.KEYFRAME:
+                self._planned = self._planned.replaced(index, Step(Action.KEYFRAME))
+            part.bank.commit(self._coordinates[index], keyframe)
+        self._result = result
+        if index + 1 == num_steps:
+            self._first = first
+            self._finish()
+            return
+        following = self.policy.revised(self._planned, index + 1)
+        if following is not self._planned[index + 1]:
+            self._planned = self._planned.replaced(index + 1, following)
+        self.plan = self._planned
+        for part in self._parts:
+            part.prepare(following, self._coordinates[index + 1])
+        if self._began is not None:
+            self._seconds = time.perf_counter() - self._began
+
+    def _on_again(self, result: Any) -> None:
+        """Take the result of a step that went over the last one again."""
+        self._result = result
+        if not self._clock.index:
+            self.latents = tensor_of(result)
+
+    def _begin(self, num_steps: int, first: int) -> None:
+        """Begin a run's figures and plan, now that its first step has ended."""
+        if not self._running:  # by a step without a call that was seen, as where it is compiled
+            self._running = True
+        self._began = self._began or time.perf_counter()
+        plan = self.policy.plan(num_steps)
+        self._warn_if_little(plan)
+        if self.policy.coordinate == "noise" and self.policy.forecast:
+            self._coordinates = noise_coordinates(self._clock.driver)[first:]
+        else:
+            self._coordinates = [float(i) for i in range(num_steps)]
+        self.plan = self._planned = plan
+        if self._new_call or not self._complete:
+            self._tally = Tally()
+        else:
+            self._tally.seconds += self._seconds
+        self._seconds = 0.0
+        self._ever_ran, self._complete = True, False
+        self._new_call = not self.ends_are_told
+
+    def _own(
+        self, called: list[tuple[int, Context]], index: int, place: int
+    ) -> list[tuple[int, Context]]:
+        """The calls of a step that belong to it; what others have stored is forgotten.
+
+        Args:
+            place: of the step among the scheduler's timesteps.
+
+        Raises:
+            RuntimeError: only now is it seen that a compiled call was none of the run's, or came
+                in another order than those before.
+        """
+        compiled, self._seen = len(called) > self._seen, 0
+        times = [
+            time_given(type(self._patches[number].denoiser), *context.example)
+            for number, context in called
+        ]
+        belong = self._timing.settle(times, self._clock.driver, place)
+        own = []
+        for (number, context), fits in zip(called, belong, strict=True):
+            bank = self._parts[number].bank
+            if context is bank.overflow:
+                raise RuntimeError(
+                    f"the compiled denoiser was called more than {len(bank.contexts)} times in a "
+                    "step; let it run without torch.compile, or with more views at a time"
+                )
+            if fits:
+                own.append((number, context))
+            elif index == 0:
+                context.clear()
+            else:
+                raise RuntimeError(
+                    "a compiled denoiser with a policy was called between the steps of its run: "
+                    "pipelines that share it cannot take turns. Give each request a state of its "
+                    "own: with run.state(scheduler): ..."
+                )
+            if compiled and fits and bank.misplaced(context):
+                raise RuntimeError(
+                    "the calls of a compiled denoiser changed their order between steps, as where "
+                    "guidance is switched on or off, so what is stored for one was reused for "
+                    "another; let it run without torch.compile, or make the same calls in all steps"
+                )
+        return own
+
+    def _count(self, called: list[tuple[int, Context]], planned: Step) -> None:
+        """Count the calls of the step that ended, and the step itself."""
+        actions = set()
+        for number, context in called:
+            shapes, self._device = self._costs.learn(number, context.example)
+            # A call whose bank held nothing that fits was computed, whatever was planned.
+            done = Action.KEYFRAME if context.stored else planned.action
+            if planned.action is Action.KEYFRAME and not context.stored:
+                raise RuntimeError(
+                    "a denoiser call of a keyframe stored nothing, so what it did is not known; "
+                    "let the denoiser run without torch.compile"
+                )
+            self._tally.calls[number, shapes, done, planned.computed] += 1
+            actions.add(done)
+        self._calls += len(called)
+        self._tally.steps += 1
+        if actions:
+            action = Action.KEYFRAME if Action.KEYFRAME in actions else planned.action
+            self._tally.actions[action] += 1
+        if Action.KEYFRAME in actions or planned.computed:
+            stored = sum(part.bank.nbytes for part in self._parts)
+            self._tally.peak = max(self._tally.peak, stored)
+
+    def _finish(self) -> None:
+        """End a run whose last step has ended."""
+        calls, steps = self._calls, self._tally.steps
+        began = self._began
+        self.latents = tensor_of(self._result)
+        self.plan = self._planned
+        self._rest()
+        if self._device.type != "cpu":
+            torch.accelerator.synchronize(self._device)
+        if began is not None:
+            self._seconds = time.perf_counter() - began
+        self._complete = True
+        if not calls:
+            warnings.warn(self._no_calls(steps), UserWarning, stacklevel=2)
+
+    def _no_calls(self, steps: int) -> str:
+        names = " or ".join({type(patch.denoiser).__name__ for patch in self._patches})
+        return (
+            f"{steps} steps of the scheduler have ended, but none called the {names} that has the "
+            "policy, so nothing was reused: another network is in its place. Call run.remove() and "
+            "apply the policy again"
+        )
+
+    def _warn_if_little(self, plan: Plan) -> None:
+        computed = plan.count(Action.KEYFRAME) / len(plan)
+        if len(plan) < FEW_STEPS:
+            reason = f"a run of {len(plan)} steps (fewer than {FEW_STEPS}) has little to reuse"
+        elif computed > 1 - LITTLE_SAVED:
+            reason = f"the plan computes {computed:.0%} of its steps in full"
+        else:
+            return
+        warnings.warn(f"{reason}: expect little speed-up", UserWarning, stacklevel=2)

@@ -1,0 +1,153 @@
+"""Figures of a run: what its steps and denoiser calls did, and what they cost."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from frdiff.calls import outline
+from frdiff.cost import CallCost, Example, call_cost
+from frdiff.patch import DenoiserPatch
+from frdiff.plan import Action
+from frdiff.policy import Policy
+
+__all__ = ["Costs", "Stats", "Tally"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What a run did and what it cost.
+
+    Of a pipeline whose call makes several runs, all of them together.
+
+    Attributes:
+        steps: steps that ended.
+        keyframes: steps computed in full.
+        reuse_steps: steps with stored features.
+        jumps: steps without a network call. A step that did not call the denoiser at all is none
+            of the three.
+        macs: multiply-accumulates of all denoiser calls; None if they cannot be counted.
+        macs_full: the same run with every call in full.
+        bank_bytes: bytes stored now; 0 once the run has ended.
+        bank_bytes_peak: most bytes stored at a time.
+        seconds: wall-clock time from the first denoiser call to the end of the last step.
+    """
+
+    steps: int
+    keyframes: int
+    reuse_steps: int
+    jumps: int
+    macs: int | None
+    macs_full: int | None
+    bank_bytes: int
+    bank_bytes_peak: int
+    seconds: float
+
+    @property
+    def macs_ratio(self) -> float | None:
+        """`macs / macs_full`; 1 if nothing has run, None if they cannot be counted."""
+        if self.macs is None or self.macs_full is None:
+            return None
+        return self.macs / self.macs_full if self.macs_full else 1.0
+
+    def __str__(self) -> str:
+        macs = "MACs unknown"
+        if self.macs is not None and self.macs_full is not None:
+            macs = f"{self.macs / 1e9:.2f} of {self.macs_full / 1e9:.2f} GMACs"
+            macs += f" ({self.macs_ratio:.2f})"
+        return (
+            f"{self.steps} steps: {self.keyframes} keyframes, {self.reuse_steps} reuse, "
+            f"{self.jumps} jumps; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} MiB at most; "
+            f"{self.seconds:.2f} s"
+        )
+
+
+class Costs:
+    """What calls of the patched denoisers cost, counted when first asked for."""
+
+    def __init__(self, patches: Sequence[DenoiserPatch], policy: Policy) -> None:
+        self._patches = patches
+        self._policy = policy
+        self._examples: dict[tuple[int, Any], Example] = {}
+        self._known: dict[tuple[int, Any], CallCost] = {}
+
+    def learn(self, number: int, call: tuple[tuple, dict[str, Any]]) -> tuple[Any, torch.device]:
+        """The outline of a call of a denoiser, and where it ran."""
+        key = number, outline(call)
+        if key not in self._examples:
+            self._examples[key] = Example(*call)
+        return key[1], self._examples[key].device
+
+    def of(self, number: int, shapes: Any) -> CallCost:
+        """The cost of a call with this outline.
+
+        Raises:
+            Exception: whatever the denoiser raises on such inputs.
+        """
+        key = number, shapes
+        if key not in self._known:
+            denoiser = self._patches[number].denoiser
+            self._known[key] = call_cost(denoiser, self._policy, self._examples[key])
+        return self._known[key]
+
+    def macs(self, tally: "Tally") -> tuple[int, int] | tuple[None, None]:
+        """MACs of all calls, and of the same calls in full."""
+        macs = macs_full = 0
+        for (number, shapes, action, computed), calls in tally.calls.items():
+            try:
+                cost = self.of(number, shapes)
+            except Exception as error:  # whatever a model's own code may raise
+                name = type(self._patches[number].denoiser).__name__
+                logger.warning("MACs of %s cannot be counted: %s", name, error)
+                return None, None
+            if action is Action.KEYFRAME:
+                macs += calls * cost.macs
+            elif action is Action.REUSE:
+                skipped = [group not in computed for group in self._patches[number].groups]
+                macs += calls * cost.partial_macs(skipped)
+            macs_full += calls * cost.macs
+        return macs, macs_full
+
+
+class Tally:
+    """Counts of steps and calls.
+
+    Attributes:
+        steps: that ended.
+        actions: what those did that called a denoiser.
+        calls: by denoiser, outline of its arguments, action and computed groups.
+        peak: most bytes stored at a time.
+        seconds: of all runs but the current one.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.actions: Counter[Action] = Counter()
+        self.calls: Counter[tuple[int, Any, Action, frozenset[int]]] = Counter()
+        self.peak = 0
+        self.seconds = 0.0
+
+    def stats(self, costs: Costs, stored: int, seconds: float) -> Stats:
+        """The figures.
+
+        Args:
+            stored: bytes now.
+            seconds: of the current run.
+        """
+        macs, macs_full = costs.macs(self)
+        return Stats(
+            steps=self.steps,
+            keyframes=self.actions[Action.KEYFRAME],
+            reuse_steps=self.actions[Action.REUSE],
+            jumps=self.actions[Action.JUMP],
+            macs=macs,
+            macs_full=macs_full,
+            bank_bytes=stored,
+            bank_bytes_peak=self.peak,
+            seconds=self.seconds + seconds,
+        )
