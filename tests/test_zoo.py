@@ -5,30 +5,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from frdiff.catalogue import example_call
-from zoo import DENOISERS, tiny_call
-
-# What they compute depends on numbers in tensors, or they need a device: autocast, flex attention.
-READS_CONTENTS = {
-    "AnyFlowFARTransformer3DModel",
-    "BriaFibo2Transformer2DModel",
-    "Cosmos3OmniTransformer",
-    "ErnieImageTransformer2DModel",
-    "GlmImageTransformer2DModel",
-    "HeliosTransformer3DModel",
-    "HiDreamImageTransformer2DModel",
-    "HunyuanImageTransformer2DModel",
-    "HunyuanVideo15Transformer3DModel",
-    "HunyuanVideoFramepackTransformer3DModel",
-    "Ideogram4Transformer2DModel",
-    "Kandinsky6SRTransformer3DModel",
-    "Lumina2Transformer2DModel",
-    "MochiTransformer3DModel",
-    "NucleusMoEImageTransformer2DModel",
-    "OmniGenTransformer2DModel",
-    "QwenImage21Transformer2DModel",
-    "SanaWMTransformer3DModel",
-    "WanAnimate2Transformer3DModel",
-}
+from zoo import DENOISERS, READS_CONTENTS, tiny_call
 
 
 def tensors(value):

@@ -2,37 +2,49 @@
 
 What is counted is the code that runs: a copy of the denoiser without weights makes a full pass on
 fake tensors, which computes nothing but whole numbers, needs no memory and leaves the denoiser
-itself alone. Where its code stops at fake tensors, the denoiser itself makes the pass. What a reuse
-step costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings, norms and
-element-wise work count as none.
+itself alone. Where its code stops even so, the denoiser itself makes the pass. What a reuse step
+costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings, norms and
+element-wise work count as none, and flexible attention counts as if nothing were masked.
 """
 
 import copy
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from frdiff.adapters import Features, Target, find_targets, watched
+from frdiff.adapters import Features, Target, find_targets, grouped, watched
 from frdiff.calls import copied
 from frdiff.contents import KnownContents
 from frdiff.denoisers import find_denoisers, frozen
 from frdiff.patch import unpatched
-from frdiff.policy import Policy
+from frdiff.plan import Action
+from frdiff.policy import Policy, Targets
 from frdiff.sampling import sample
 
-__all__ = ["CPU_ATTENTION", "CallCost", "Example", "TargetCost", "call_cost", "first_call_cost"]
+__all__ = [
+    "CPU_ATTENTION",
+    "CallCost",
+    "Example",
+    "TargetCost",
+    "call_cost",
+    "call_costs",
+    "first_call_cost",
+    "run_macs",
+]
 
-SMALL = 4096  # elements of a floating input whose contents are remembered
+SMALL = 4096  # elements of a tensor whose contents are remembered at little cost
 
 # What our patch and the offloading of accelerate and diffusers leave on modules.
 _HOOKS = ("forward", "_old_forward", "_hf_hook", "_diffusers_hook", "_frdiff_patch")
@@ -78,7 +90,7 @@ class Example:
         return torch.device("cpu")
 
     def fake(self) -> tuple[tuple, dict[str, Any]]:
-        """Arguments and named arguments as fake tensors, but whole numbers that are remembered."""
+        """Arguments and named arguments: whole numbers as remembered, fake tensors for the rest."""
         return tree_map_only(_Remembered, _Remembered.known, self._call)
 
     def real(self) -> tuple[tuple, dict[str, Any]]:
@@ -158,22 +170,48 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
     """The cost of a call with the shapes of `example`, in full and on a reuse step.
 
     Args:
-        denoiser: patched or not. It is not changed, and run only if its code needs the contents of
-            its inputs.
+        denoiser: patched or not. It is not changed, and run only if its code fails on tensors
+            without contents. It may be on the meta device while `example` is not.
         policy: its targets are counted.
 
     Raises:
         Exception: whatever the denoiser raises on such inputs.
     """
+    return call_costs(denoiser, [policy.targets], example)[0]
+
+
+def call_costs(
+    denoiser: nn.Module, targets: Sequence[Targets | None], example: Example
+) -> list[CallCost]:
+    """`call_cost` for several choices of targets at once, from the same pass."""
     try:
         with example.mode, torch.no_grad(), _silent_fakes():
             skeleton = _skeleton(denoiser, example.device)
-            return _counted(skeleton, policy, example.fake(), KnownContents())
+            return _counted(skeleton, targets, example.fake(), KnownContents())
     except Exception:  # whatever a model's own code raises on tensors without contents
-        if example.device.type == "meta":
+        if any(tensor.is_meta for tensor in (*denoiser.parameters(), *denoiser.buffers())):
             raise
     with torch.no_grad(), unpatched(denoiser), frozen([denoiser]):
-        return _counted(denoiser, policy, example.real())
+        return _counted(denoiser, targets, example.real(), nullcontext())
+
+
+def run_macs(cost: CallCost, policy: Policy, num_steps: int) -> int:
+    """MACs of a run with one call a step under a policy, as it is planned.
+
+    Args:
+        cost: of a call, with the policy's targets.
+
+    Raises:
+        ValueError: a policy for another step count, or groups that other targets have.
+    """
+    groups = grouped(cost.targets, policy.groups) if cost.targets else []
+    macs = 0
+    for step in policy.plan(num_steps):
+        if step.action is Action.KEYFRAME:
+            macs += cost.macs
+        elif step.action is Action.REUSE:
+            macs += cost.partial_macs([group not in step.computed for group in groups])
+    return macs
 
 
 @contextmanager
@@ -189,23 +227,37 @@ def _silent_fakes() -> Iterator[None]:
 
 def _counted(
     denoiser: nn.Module,
-    policy: Policy,
+    choices: Sequence[Targets | None],
     call: tuple[tuple, dict[str, Any]],
-    mode: AbstractContextManager = nullcontext(),
-) -> CallCost:
-    """The cost of a call, from one full pass of it, in a mode if need be."""
-    targets = find_targets(denoiser, policy.targets) if policy.targets else []
-    stored: Counter[str] = Counter()
+    mode: AbstractContextManager,
+) -> list[CallCost]:
+    """The cost of a call for each choice of targets, from one full pass in a mode."""
+    found = [find_targets(denoiser, targets) if targets else [] for targets in choices]
+    stored: list[Counter[str]] = [Counter() for _ in found]
 
-    def measure(target: Target, features: Features) -> None:
-        stored[target.name] += sum(x.numel() * x.element_size() for x in features)
+    def measure(target: Target, features: Features, counts: Counter[str]) -> None:
+        counts[target.name] += sum(x.numel() * x.element_size() for x in features)
 
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     args, kwargs = copied(call)  # the denoiser may empty lists
-    # Compiled blocks within the denoiser would refuse a counter.
-    with torch.compiler.set_stance("force_eager"), watched(targets, measure), counter, mode:
+    with ExitStack() as stack:
+        # Compiled blocks within the denoiser would refuse a counter.
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for targets, counts in zip(found, stored, strict=True):
+            stack.enter_context(watched(targets, partial(measure, counts=counts)))
+        stack.enter_context(counter)
+        stack.enter_context(mode)
         denoiser(*args, **kwargs)
-    counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    macs = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    return [
+        _call_cost(denoiser, targets, macs, counts)
+        for targets, counts in zip(found, stored, strict=True)
+    ]
+
+
+def _call_cost(
+    denoiser: nn.Module, targets: list[Target], counts: dict[str, int], stored: Counter[str]
+) -> CallCost:
     root = type(denoiser).__name__
     names = {module: f"{root}.{name}" for name, module in denoiser.named_modules()}
 
@@ -227,31 +279,52 @@ def _counted(
 
 def _skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
     """A copy of a module with fake weights on `device` and without anybody's hooks."""
-    known: dict[int, Any] = {}
+    known: dict[int, Any] = {
+        id(weight): nn.Parameter(_hollow(weight, device), requires_grad=False)
+        for weight in denoiser.parameters()
+    }
     for module in denoiser.modules():
-        # Some models hold tensors that are no buffers, such as tables of positions.
-        for weight in _tensors_of(module):
-            fake = torch.empty(weight.shape, dtype=weight.dtype, device=device)
-            known[id(weight)] = (
-                nn.Parameter(fake, requires_grad=False)
-                if isinstance(weight, nn.Parameter)
-                else fake
-            )
         for name in _HOOKS:
             hook = module.__dict__.get(name)
             known[id(hook)] = hook  # shared, not copied: offloading hooks hold real weights
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             known[id(hooks)] = OrderedDict()
-    skeleton = copy.deepcopy(denoiser, known)
+    with _HollowCopies(device):
+        skeleton = copy.deepcopy(denoiser, known)
     for module in skeleton.modules():
         for name in _HOOKS:
             module.__dict__.pop(name, None)
     return skeleton
 
 
-def _tensors_of(module: nn.Module) -> list[Tensor]:
-    own = {name: value for name, value in vars(module).items() if name != "_modules"}
-    return [leaf for leaf in tree_leaves(own) if isinstance(leaf, Tensor)]
+def _hollow(tensor: Tensor, device: torch.device) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+
+
+class _HollowCopies(TorchFunctionMode):
+    """Deep copies of tensors are fake, wherever a module holds them; short whole numbers are not.
+
+    Some models hold tensors that are no buffers, such as tables of positions.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not Tensor.__deepcopy__:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta)
+        if whole and tensor.numel() <= SMALL:
+            with unset_fake_temporarily():
+                found = tensor.detach().to(self.device, copy=True)
+        else:
+            found = _hollow(tensor, self.device)
+        memo[id(tensor)] = found
+        return found
 
 
 class _Captured(Exception):

@@ -37,6 +37,7 @@ class DenoiserPatch:
         thread: that alone may call now; None for any.
         attached: whether the forwards do anything but compute.
         groups: of each target.
+        generation: how often other modules have taken the places of targets.
 
     Raises:
         ValueError: already patched, or nothing to hook.
@@ -52,6 +53,8 @@ class DenoiserPatch:
         self.scores = policy.score_depth > 0
         self.thread: int | None = None
         self.attached = False
+        self.generation = 0
+        self._patterns = policy.targets
         self._wrapped: list[Wrapped] = []
         self.attach()
 
@@ -69,19 +72,43 @@ class DenoiserPatch:
             )
         setattr(self.denoiser, _MARK, self)
         self.attached = True
-        for index, target in enumerate(self.targets):
-            self._wrap_target(index, target)
+        self._wrap_targets()
         self._wrap_denoiser()
 
     def renew(self) -> None:
-        """Wrap the denoiser's forward again where it was set anew since.
+        """Wrap again what was set anew since.
 
-        Model offloading does that after every pipeline call: it takes its hook off, ours with it,
-        and puts it on again.
+        Model offloading takes its hook off after every pipeline call, ours with it, and puts it on
+        again. LoRA puts layers of its own in the place of others, and takes them away.
+
+        Raises:
+            RuntimeError: what stands in the place of targets cannot be hooked as they were.
         """
         if getattr(self.denoiser.forward, _MARK, None) is not self:
             self._wrapped = [row for row in self._wrapped if row.owner is not self.denoiser]
             self._wrap_denoiser()
+        now = dict(self.denoiser.named_modules())
+        if any(now.get(name) is not module for name, module in self._places.items()):
+            self._follow()
+
+    def _follow(self) -> None:
+        """Hook what stands now where targets stood."""
+        names = [target.name for target in self.targets]
+        rows = [row for row in self._wrapped if row.owner is not self.denoiser]
+        free = True
+        for row in reversed(rows):
+            free &= row.on_top
+            row.restore()
+            self._wrapped.remove(row)
+        with self.idle():
+            self.targets = find_targets(self.denoiser, self._patterns)
+        if not free or [target.name for target in self.targets] != names:
+            raise RuntimeError(
+                f"modules of {type(self.denoiser).__name__} were replaced while a policy is "
+                "applied to it; call run.remove() and apply the policy again"
+            )
+        self.generation += 1
+        self._wrap_targets()
 
     def detach(self) -> None:
         """Give every module its own forward back.
@@ -116,6 +143,13 @@ class DenoiserPatch:
         wrapped = Wrapped(module, "forward", forward)
         self._wrapped.append(wrapped)
         return wrapped
+
+    def _wrap_targets(self) -> None:
+        for index, target in enumerate(self.targets):
+            self._wrap_target(index, target)
+        hooked = {id(row.owner) for row in self._wrapped}
+        modules = self.denoiser.named_modules()
+        self._places = {name: module for name, module in modules if id(module) in hooked}
 
     def _wrap_target(self, index: int, target: Target) -> None:
         compute_source = target.source.forward

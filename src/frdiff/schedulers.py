@@ -177,7 +177,9 @@ def flow_schedulers() -> list[str]:
 
 
 def crossed(ranked: Sequence[str | None]) -> list[str]:
-    """Of flow schedulers, the best two solvers on the best two kinds of levels.
+    """Of flow schedulers, all solvers on the best two kinds of levels.
+
+    How a solver does on one kind says little about how it does on another.
 
     Args:
         ranked: the best first; None, a pipeline's own, counts as Euler on its own levels. Without
@@ -186,7 +188,5 @@ def crossed(ranked: Sequence[str | None]) -> list[str]:
     if not any(name in FLOW_SOLVERS for name in ranked):
         return []
     matches = [_FLOW_NAME.fullmatch(name or "flow-euler") for name in ranked]
-    parts = [(match["solver"], match[0][len(match["solver"]) :]) for match in matches if match]
-    solvers = list(dict.fromkeys(solver for solver, _ in parts))[:2]
-    levels = list(dict.fromkeys(level for _, level in parts))[:2]
-    return [solver + level for solver in solvers for level in levels]
+    levels = [match[0][len(match["solver"]) :] for match in matches if match]
+    return [solver + level for level in [*dict.fromkeys(levels)][:2] for solver in FLOW_SOLVERS]

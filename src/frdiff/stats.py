@@ -74,7 +74,7 @@ class Costs:
         self._patches = patches
         self._policy = policy
         self._examples: dict[tuple[int, Any], Example] = {}
-        self._known: dict[tuple[int, Any], CallCost] = {}
+        self._known: dict[tuple[int, int, Any], CallCost] = {}
 
     def learn(self, number: int, call: tuple[tuple, dict[str, Any]]) -> tuple[Any, torch.device]:
         """The outline of a call of a denoiser, and where it ran."""
@@ -89,10 +89,11 @@ class Costs:
         Raises:
             Exception: whatever the denoiser raises on such inputs.
         """
-        key = number, shapes
+        patch = self._patches[number]
+        key = number, patch.generation, shapes
         if key not in self._known:
-            denoiser = self._patches[number].denoiser
-            self._known[key] = call_cost(denoiser, self._policy, self._examples[key])
+            example = self._examples[number, shapes]
+            self._known[key] = call_cost(patch.denoiser, self._policy, example)
         return self._known[key]
 
     def macs(self, tally: "Tally") -> tuple[int, int] | tuple[None, None]:

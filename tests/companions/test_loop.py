@@ -172,7 +172,6 @@ def test_a_first_frame_that_is_given():
     keeps_contract(pipe, draw)
 
 
-@pytest.mark.xfail(strict=True, reason="a run that ends early keeps its bank until the next one")
 @pytest.mark.parametrize("how", ["interrupt", "denoising_end"])
 def test_a_run_that_ends_early_gives_its_memory_back(how):
     def callback(pipe, index, timestep, given):

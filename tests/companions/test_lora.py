@@ -1,11 +1,14 @@
 """LoRA loaded, swapped, scaled, fused and unloaded while a policy is on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from companion import STEPS, follows_changes, generator, keeps_contract, tensor
+import frdiff
+from companion import REUSE, STEPS, follows_changes, generator, keeps_contract, tensor
 from pipelines_zoo import zoo
 
 pytestmark = [
@@ -51,20 +54,7 @@ def test_a_pipeline_with_lora(modules):
     keeps_contract(pipe, draw)
 
 
-@pytest.mark.parametrize(
-    "modules",
-    [
-        pytest.param(WITHIN, id="within-targets"),
-        pytest.param(
-            TARGETS,
-            id="on-targets",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="modules that take the place of hooked ones are not hooked in their turn",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("modules", [WITHIN, TARGETS], ids=["within-targets", "on-targets"])
 def test_loaded_swapped_mixed_and_unloaded(modules):
     pipe, draw, (one, other) = made_case(modules)
     follows_changes(
@@ -93,6 +83,28 @@ def test_scaled_switched_off_and_fused(modules):
         lambda: (pipe.unfuse_lora(), pipe.set_adapters("one", 1.0)),
         exact=False,  # fused weights are not given back to the bit
     )
+
+
+@pytest.mark.parametrize(
+    "loaded", [True, False], ids=["unloaded-after-apply", "loaded-after-apply"]
+)
+def test_what_is_saved_is_told_of_the_modules_that_run(loaded):
+    """What LoRA wraps, and what it leaves, is hooked in its turn; costs are those of either."""
+    pipe, draw, (file, _) = made_case(TARGETS)
+    changes = [lambda: pipe.load_lora_weights(file), pipe.unload_lora_weights]
+    if loaded:
+        changes.reverse()
+        pipe.load_lora_weights(file)
+    with frdiff.apply(pipe, REUSE) as run:
+        draw()
+        before = run.stats
+        changes[0]()
+        draw()
+        after = run.stats
+    with frdiff.apply(pipe, REUSE) as run:
+        draw()
+        assert replace(after, seconds=0) == replace(run.stats, seconds=0)
+    assert (after.macs < before.macs) is loaded
 
 
 def test_transformer_of_two_streams():

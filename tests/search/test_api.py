@@ -35,6 +35,7 @@ def test_never_worse_on_held_out_samples_than_fewer_steps():
     assert figures["held_out_db"] >= figures["fewer_steps_held_out_db"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_file_and_another_seed_another():
     assert tuned().dumps() == tuned().dumps()
     assert tuned(seed=1).origin.figures != tuned().origin.figures
@@ -55,6 +56,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("survived", [0, 1, 4])
 def test_a_search_that_was_killed_goes_on_and_ends_the_same(tmp_path, monkeypatch, survived):
     path = tmp_path / "journal"
@@ -75,6 +77,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_the_same(tmp_path, monkeypatc
     assert len(path.read_text().splitlines()) > survived
 
 
+@pytest.mark.slow
 def test_another_number_of_workers_gives_the_same_file():
     assert tuned(workers=2).dumps() == tuned().dumps()
 
@@ -99,6 +102,7 @@ def test_a_file_is_read_back_and_refused_elsewhere(tmp_path):
         frdiff.apply(other, read, scheduler=ddim())
 
 
+@pytest.mark.slow
 def test_a_pareto_front_has_a_policy_per_speedup():
     policies = frdiff.tune(
         make_dit_pipe(), PROMPTS, num_steps=12, pareto=True, samples=2, evaluations=3
@@ -109,6 +113,7 @@ def test_a_pareto_front_has_a_policy_per_speedup():
         assert cost <= 12 / speedup + 1e-6
 
 
+@pytest.mark.slow
 def test_a_quality_is_kept_or_said_to_be_out_of_reach():
     few = {"num_steps": 12, "samples": 2, "evaluations": 3}
     policy = frdiff.tune(make_dit_pipe(), PROMPTS, min_psnr=20, **few)
@@ -313,6 +318,7 @@ def test_the_file_of_a_policy_is_plain_json():
     assert set(content["origin"]["versions"]) == {"frdiff", "diffusers", "torch"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["HeunDiscreteScheduler", "PNDMScheduler"])
 def test_runs_longer_than_num_inference_steps_are_tuned_too(kind):
     pipe = make_pipe()
@@ -337,6 +343,7 @@ def test_runs_longer_than_num_inference_steps_are_tuned_too(kind):
     assert policy.num_steps == len(scheduler.timesteps)
 
 
+@pytest.mark.slow
 def test_gates_give_a_policy_of_the_full_runs_steps(tmp_path):
     journal = tmp_path / "journal"
     seen = []

@@ -107,6 +107,13 @@ def test_a_loop_that_takes_steps_is_measured_against_many_if_those_come_closer()
     assert (truth.setting.steps, truth.agreement) == (12, None)
 
 
+def test_a_scheduler_without_more_steps_than_twice_as_many_has_no_converged_solution():
+    own = hand_written(True)
+    own.scheduler.register_to_config(num_train_timesteps=20)
+    truth = truth_of(own, 12, lambda solver, steps: 1 / steps)
+    assert (truth.setting.steps, truth.agreement) == (12, None)
+
+
 @pytest.mark.parametrize("takes_steps", [True, False])
 def test_whether_a_loop_takes_the_step_count_is_seen_from_its_signature(takes_steps):
     assert hand_written(takes_steps).takes_steps is takes_steps

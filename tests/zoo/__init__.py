@@ -11,7 +11,7 @@ from torch import nn
 from frdiff.catalogue import example_call
 from zoo import blocks, images, molecules, sequences, sound, streams, unets, video
 
-__all__ = ["DENOISERS", "make_denoiser", "tiny_call"]
+__all__ = ["DENOISERS", "READS_CONTENTS", "make_denoiser", "tiny_call"]
 
 CONFIGS: dict[str, dict[str, Any]] = (
     unets.CONFIGS
@@ -60,4 +60,27 @@ def tiny_call(name: str, model: nn.Module, batch: int = 1, **size: Any) -> dict[
 
 DENOISERS: dict[str, Callable[[], nn.Module]] = {
     name: partial(make_denoiser, name) for name in CONFIGS
+}
+
+# What they compute depends on numbers in tensors, or they need a device: autocast, flex attention.
+READS_CONTENTS = {
+    "AnyFlowFARTransformer3DModel",
+    "BriaFibo2Transformer2DModel",
+    "Cosmos3OmniTransformer",
+    "ErnieImageTransformer2DModel",
+    "GlmImageTransformer2DModel",
+    "HeliosTransformer3DModel",
+    "HiDreamImageTransformer2DModel",
+    "HunyuanImageTransformer2DModel",
+    "HunyuanVideo15Transformer3DModel",
+    "HunyuanVideoFramepackTransformer3DModel",
+    "Ideogram4Transformer2DModel",
+    "Kandinsky6SRTransformer3DModel",
+    "Lumina2Transformer2DModel",
+    "MochiTransformer3DModel",
+    "NucleusMoEImageTransformer2DModel",
+    "OmniGenTransformer2DModel",
+    "QwenImage21Transformer2DModel",
+    "SanaWMTransformer3DModel",
+    "WanAnimate2Transformer3DModel",
 }

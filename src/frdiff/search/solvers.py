@@ -137,6 +137,8 @@ def converged(
             return truth(best[1], best[0])
     limit = subject.scheduler.config.get("num_train_timesteps") or 4 * num_steps
     many, some = (setting(None, min(times * num_steps, limit)) for times in (4, 2))
+    if many == some:  # the scheduler has no more
+        return truth(full)
     agreement = nearness(many, some)
     converges = agreement >= nearness(many, full) + NEARER
     return truth(many, agreement) if converges else truth(full)
