@@ -463,3 +463,15 @@ def test_nothing_is_said_where_all_is_well(net, flow):
             flow.set_timesteps(STEPS)
             walk(net, flow)
         frdiff.apply(net, REUSE, scheduler=flow).remove()
+
+
+def test_inputs_made_anew_for_every_call_are_told_apart_by_their_order(net, flow):
+    """Then nothing stands still; a first repetition is computed if its contents changed too."""
+    with frdiff.apply(net, REUSE, scheduler=flow) as run:
+        for change, keyframes in ((0, 4), (1, 5)):
+            flow.set_timesteps(STEPS)
+            for i, t in enumerate(flow.timesteps):
+                for value in (1, 2):
+                    net(text(i), t.clone(), text(value + change * i))
+                take(flow, ONE, t, ONE)
+            assert (run.stats.keyframes, run.stats.reuse_steps) == (keyframes, STEPS - keyframes)

@@ -220,13 +220,8 @@ class Context:
         return sum(same)
 
     def resembles(self, inputs: tuple[Tensor, ...]) -> bool:
-        """Whether something in a call has the contents that it had in the only call before.
-
-        Compares contents, so it waits for the device. True where there is nothing to compare but
-        a sample and its time.
-        """
-        pairs = zip(inputs, self.inputs, strict=True)
-        return len(inputs) < 3 or any(torch.equal(new, old) for new, old in pairs)
+        """Whether something in a call has the contents that it had in the only call before."""
+        return any(torch.equal(new, old) for new, old in zip(inputs, self.inputs, strict=True))
 
     def remember(self) -> None:
         """Take the inputs of the step that called here."""
@@ -322,18 +317,22 @@ class Bank:
         """The contexts called in the current step, in order."""
         return [context for context in (*self.contexts, self.overflow) if context.called]
 
-    def context_of(self, inputs: tuple[Tensor, ...], expected: Context) -> Context:
-        """The context of a call with these inputs: the expected one, or one that is more alike."""
+    def context_of(self, inputs: tuple[Tensor, ...], expected: Context, tells: bool) -> Context:
+        """The context of a call with these inputs: the expected one, or one that is more alike.
+
+        Args:
+            tells: whether there are inputs beside a sample and its time, so that contents tell
+                where the memory that they lie in does not. That waits for the device, but happens
+                once in a run, at most.
+        """
         free = [context for context in self.contexts if not context.called]
-        known = [context for context in (expected, *free) if context.inputs]
-        best = max(known, key=lambda context: context.likeness(inputs), default=None)
-        if best is not None and (likeness := best.likeness(inputs)) >= 0:
-            # Once in a run, and only if all inputs are made anew, is it not known from memory.
-            if likeness or best.still or best.resembles(inputs):
-                return best
-        if not expected.inputs:
-            return expected
-        return next((context for context in free if not context.inputs), self.overflow)
+        rows = [(row.likeness(inputs), row) for row in (expected, *free) if row.inputs]
+        likeness, best = max(rows, key=lambda row: row[0], default=(-1, expected))
+        if likeness < 0 and expected.inputs:
+            return next((context for context in free if not context.inputs), self.overflow)
+        if likeness == 0 and tells and not best.still and not best.resembles(inputs):
+            best.expire()
+        return best
 
     def misplaced(self, called: Context) -> bool:
         """Whether a call was made in one context though its inputs are those of another."""

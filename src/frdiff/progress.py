@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from frdiff.bank import Bank, Context, scalars
+from frdiff.calls import tensors_within
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
 
@@ -107,9 +108,11 @@ class Progress:
         if score is not None:
             self.mixing_weight = scalars([step.mixing_weight], score)[0]
 
-    def enter(self, inputs: tuple[torch.Tensor, ...]) -> None:
-        """Settle in which context a call with these inputs is made."""
-        chosen = self.bank.context_of(inputs, self.context)
+    def enter(self, args: tuple, kwargs: dict[str, Any]) -> None:
+        """Settle in which context a call with these arguments is made."""
+        rows = [tuple(tensors_within(argument)) for argument in (*args, *kwargs.values())]
+        inputs = tuple(tensor for row in rows for tensor in row)
+        chosen = self.bank.context_of(inputs, self.context, tells=sum(map(bool, rows)) > 2)
         if chosen is self.bank.overflow:
             room = len(self.bank.contexts)
             self.bank.grow()

@@ -11,8 +11,9 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
+from frdiff.attendance import Attendance
 from frdiff.bank import Context
-from frdiff.calls import tensor_of, tensors_within
+from frdiff.calls import tensor_of
 from frdiff.clock import Clock, noise_coordinates
 from frdiff.cost import CallCost
 from frdiff.patch import DenoiserPatch
@@ -20,7 +21,6 @@ from frdiff.plan import Action, Plan, Step
 from frdiff.policy import Policy
 from frdiff.progress import Progress, Source
 from frdiff.stats import Costs, Stats, Tally
-from frdiff.timesteps import Timing, time_given
 
 __all__ = ["State"]
 
@@ -65,17 +65,15 @@ class State:
         self._parts = [Progress(policy, patch.groups, self._on_call, source) for patch in patches]
         self._before: list[tuple[Progress, int | None]] = []
         self._tally = Tally()
-        self._timing = Timing()
+        self._attendance = self._new_attendance()
         self._levels: list[float] = []
         self._device = torch.device("cpu")
         self._seconds = 0.0
         self._began: float | None = None
-        self._thread: int | None = None
-        self._ever_ran = self._running = self._complete = self._astray = False
+        self._ever_ran = self._running = self._complete = False
         # Of the runs that one call of a pipeline makes, the figures are added up.
         self._pipeline_call = pipeline_call
         self._call: int | None = None
-        self._ignored = self._ignored_now = False
         self._first: int | None = None
         self._result: Any = None
         self._rest()
@@ -92,7 +90,7 @@ class State:
         self._before += [(patch.progress, patch.thread) for patch in self._patches]
         for patch, part in zip(self._patches, self._parts, strict=True):
             patch.progress, patch.thread = part, thread
-        self._thread = thread
+        self._attendance.thread = thread
         return self
 
     def __exit__(
@@ -145,9 +143,9 @@ class State:
     @property
     def complaint(self) -> str | None:
         """What to say if steps and calls did not meet, so that nothing was reused."""
-        if self._running and self._clock.index and not self._calls:
+        if self._planned is not None and self._clock.index and not self._calls:
             return self._no_calls(self._clock.index)
-        if not self._ever_ran and (self._ignored or self._is_pending()):
+        if not self._ever_ran and (self._attendance.ever_ignored or self._is_pending()):
             return (
                 "the denoiser was called but the patched scheduler never stepped, so nothing was "
                 "reused: another scheduler is in use. Apply the policy to the pipeline that runs, "
@@ -164,6 +162,9 @@ class State:
             self._rest()
         self._clock.restart()
         self._call = None
+
+    def _new_attendance(self) -> Attendance:
+        return Attendance([type(patch.denoiser) for patch in self._patches])
 
     def _timed(self, scheduler: SchedulerMixin) -> Clock:
         return Clock(
@@ -182,67 +183,50 @@ class State:
         for patch, part in zip(self._patches, self._parts, strict=True):
             patch.renew()
             part.start()
-        self._running, self._astray = True, False
+        self._running = True
+        self._attendance.begin()
         self._reset()
 
     def _rest(self) -> None:
         """End a run: calls until the next are none of it."""
         for part in self._parts:
             part.rest()
-        self._running = False
+        self._running, self._attendance.thread = False, None
         self._reset()
 
     def _reset(self) -> None:
-        self._timing.begin()
         self._levels = []
         self._planned: Plan | None = None
-        self._seen = self._calls = 0
-        self._thread = self._began = None
+        self._calls = 0
+        self._began = None
 
     def _on_call(self, progress: Progress, args: tuple, kwargs: dict[str, Any]) -> bool:
         """Whether a call belongs to the run."""
-        if self._thread not in (None, threading.get_ident()):
-            raise RuntimeError(
-                "a denoiser with a policy was called from a thread other than that of its run; "
-                "pipelines in several threads cannot share one. Give each its own, or each "
-                "request a state of its own: with run.state(scheduler): ..."
-            )
+        self._attendance.check_thread()
         self._follow_the_pipeline()
-        kind = type(self._patches[self._parts.index(progress)].denoiser)
-        moment, scheduler = time_given(kind, args, kwargs), self._clock.driver
-        if not self._running and self._may_begin(moment):
+        number, clock = self._parts.index(progress), self._clock
+        call, scheduler = (args, kwargs), clock.driver
+        if not self._running and self._may_begin(number, call, scheduler):
             self._start()
-        belongs = self._running and self._timing.belongs(moment, scheduler, self._place)
-        if belongs and self._place is None and self._timing.wanders(moment):
-            self._rest()
-            self._astray = True  # in a loop without steps, such as an inversion
-            belongs = False
-        if not belongs:
-            self._ignored = self._ignored_now = True
+        place = None if clock.first is None else clock.first + clock.index
+        if not self._running or not self._attendance.admits(number, call, scheduler, place):
+            self._attendance.ignore()
+            if self._attendance.astray and self._running:
+                self._rest()
             return False
-        self._thread = threading.get_ident()
-        if self._began is None:
-            self._began = time.perf_counter()
-        self._seen += 1
-        progress.enter(tuple(tensors_within((args, kwargs))))
+        self._began = self._began or time.perf_counter()
+        progress.enter(args, kwargs)
         return True
 
-    @property
-    def _place(self) -> int | None:
-        """Where among the timesteps the current step is; None before the first has ended."""
-        clock = self._clock
-        return None if clock.first is None else clock.first + clock.index
-
-    def _may_begin(self, moment: Any) -> bool:
+    def _may_begin(self, number: int, call: tuple[tuple, dict], scheduler: Any) -> bool:
         """Whether a call after the end of a run, or before the first, can begin one.
 
         Loops may run again over the same timesteps, and timesteps may be set before `apply`.
         """
-        scheduler = self._clock.driver
-        if self._astray:
+        if self._attendance.astray:
             return False
-        if self._ever_ran:
-            return self._timing.known and self._timing.belongs(moment, scheduler, self._first)
+        if self._first is not None:
+            return self._attendance.begins(number, call, scheduler, self._first)
         return getattr(scheduler, "num_inference_steps", None) is not None
 
     def _follow_the_pipeline(self) -> None:
@@ -254,7 +238,7 @@ class State:
             self.policy.origin.check_scheduler(scheduler)
         self._clock.detach()
         self._clock = self._timed(scheduler)
-        self._timing = Timing()
+        self._attendance = self._new_attendance()
         for part in self._parts:
             part.scheduler = scheduler
         self._start()
@@ -265,13 +249,15 @@ class State:
             for number, part in enumerate(self._parts)
             for context in part.end_step()
         ]
-        first = len(self._clock.driver.timesteps) - num_steps
+        first = self._first = len(self._clock.driver.timesteps) - num_steps
         if index == 0:
             self._begin(num_steps)
         if self._planned is None:
             raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
         coordinates = self._coordinates(first, num_steps)
-        called = self._own(called, index, first + index)
+        banks = [part.bank for part in self._parts]
+        place = first + index
+        called = self._attendance.settle(called, banks, self._clock.driver, index, place)
         self._count(called, self._planned[index])
         for part in self._parts:
             keyframe = part.action is Action.KEYFRAME
@@ -280,7 +266,6 @@ class State:
             part.bank.commit(coordinates[index], keyframe)
         self._result = result
         if index + 1 == num_steps:
-            self._first = first
             self._finish()
             return
         following = self.policy.revised(self._planned, index + 1)
@@ -294,7 +279,7 @@ class State:
 
     def _on_again(self, result: Any) -> None:
         """Take the result of a step that went over the last one again."""
-        if self._ignored_now and self._running:
+        if self._attendance.ignored and self._running:
             raise self._clock.in_parts()
         self._result = result
         if not self._clock.index:
@@ -302,8 +287,7 @@ class State:
 
     def _begin(self, num_steps: int) -> None:
         """Begin a run's figures and plan, now that its first step has ended."""
-        if not self._running:  # by a step without a call that was seen, as where it is compiled
-            self._running = True
+        self._running = True  # also by a step without a call that was seen, as where it is compiled
         self._began = self._began or time.perf_counter()
         plan = self.policy.plan(num_steps)
         self._warn_if_little(plan)
@@ -315,51 +299,6 @@ class State:
             self._tally = Tally()
         self._seconds = 0.0
         self._ever_ran, self._complete = True, False
-
-    def _own(
-        self, called: list[tuple[int, Context]], index: int, place: int
-    ) -> list[tuple[int, Context]]:
-        """The calls of a step that belong to it; what others have stored is forgotten.
-
-        Args:
-            place: of the step among the scheduler's timesteps.
-
-        Raises:
-            RuntimeError: only now is it seen that a compiled call was none of the run's, or came
-                in another order than those before.
-        """
-        compiled, self._seen = len(called) > self._seen, 0
-        self._ignored_now = False
-        times = [
-            time_given(type(self._patches[number].denoiser), *context.example)
-            for number, context in called
-        ]
-        belong = self._timing.settle(times, self._clock.driver, place)
-        own = []
-        for (number, context), fits in zip(called, belong, strict=True):
-            bank = self._parts[number].bank
-            if context is bank.overflow:
-                raise RuntimeError(
-                    f"the compiled denoiser was called more than {len(bank.contexts)} times in a "
-                    "step; let it run without torch.compile, or with more views at a time"
-                )
-            if fits:
-                own.append((number, context))
-            elif index == 0:
-                context.clear()
-            else:
-                raise RuntimeError(
-                    "a compiled denoiser with a policy was called between the steps of its run: "
-                    "pipelines that share it cannot take turns. Give each request a state of its "
-                    "own: with run.state(scheduler): ..."
-                )
-            if compiled and fits and bank.misplaced(context):
-                raise RuntimeError(
-                    "the calls of a compiled denoiser changed their order between steps, as where "
-                    "guidance is switched on or off, so what is stored for one was reused for "
-                    "another; let it run without torch.compile, or make the same calls in all steps"
-                )
-        return own
 
     def _count(self, called: list[tuple[int, Context]], planned: Step) -> None:
         """Count the calls of the step that ended, and the step itself."""
