@@ -3,10 +3,9 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ class Order:
     guidance: float | None
     seed: int
     output: Path
-    inputs: Mapping[str, Any] = MappingProxyType({})
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def setting(self) -> Setting:
