@@ -56,7 +56,7 @@ def test_every_class_of_diffusers_is_here_and_has_a_tiny_model():
         "UNetControlNetXSModel"  # among the ControlNets, but predicts the score
     }
     assert every - {"MiniMaxMusic3RVQDepthDecoder", "MotionAdapter"} < set(DENOISERS)
-    assert set(CALLS) | {"DreamLiteUNetModel"} == set(DENOISERS)
+    assert set(CALLS) == set(DENOISERS)
 
 
 def test_names_are_unique_and_unknown_ones_refused():

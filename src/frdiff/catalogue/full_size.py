@@ -254,7 +254,7 @@ def full_sizes() -> list[FullSize]:
     Blocks of U-Nets, which are no denoisers, are left out.
     """
     published = {model.class_name for model in PUBLISHED}
-    others = sorted({*CALLS, "DreamLiteUNetModel"} - published - set(NOT_DENOISERS))
+    others = sorted(set(CALLS) - published - set(NOT_DENOISERS))
     # Sorting is stable: models of one class stay in the order of the table above.
     return sorted(
         [*PUBLISHED, *(FullSize(name, name) for name in others)], key=lambda model: model.class_name

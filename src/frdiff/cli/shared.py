@@ -41,7 +41,10 @@ Steps = Annotated[
     int | None, typer.Option(min=1, help="Steps of the run; default 25, or the policy's.")
 ]
 Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
-Guidance = Annotated[float | None, typer.Option(help="Guidance scale.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(help="Guidance scale; default: what suits a shipped model, or the pipeline's."),
+]
 Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
