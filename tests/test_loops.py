@@ -239,6 +239,20 @@ def test_all_loops_of_a_call_are_in_its_figures(kind, net, flow):
     assert "maybe_free_model_hooks" not in vars(pipe)
 
 
+@torch.no_grad()
+def test_figures_are_of_the_last_loop_where_no_end_is_told(net, flow):
+    class Untold(Staged):
+        def __call__(self):
+            self.scheduler.set_timesteps(STEPS)
+            walk(self.transformer, self.scheduler)
+
+    pipe = Untold(net, flow)
+    with frdiff.apply(pipe, REUSE) as run:
+        for _ in range(5):
+            pipe()
+            assert (run.stats.steps, run.stats.keyframes) == (STEPS, 4)
+
+
 @pytest.mark.parametrize("kind", [Staged, Outer])
 @pytest.mark.parametrize("left_out", [1, 5])
 def test_a_loop_that_ends_early_gives_memory_back(kind, left_out, net, flow):

@@ -58,15 +58,19 @@ class Run:
             if pipe is None:
                 self._state = self._new_state(scheduler)
             else:
-                source, call = _source_of(scheduler, pipe), functools.partial(_call_of, pipe)
-                self._state = self._new_state(scheduler, source, call)
+                self._state = self._new_state(
+                    scheduler,
+                    _source_of(scheduler, pipe),
+                    functools.partial(_call_of, pipe) if _tellers(pipe) else lambda: None,
+                )
         except BaseException:
             for patch in self.patches:
                 patch.detach()
             raise
         self._state.use()
-        if pipe is not None:
-            self._listen(pipe)
+        for teller in _tellers(pipe):
+            end = self._ended(getattr(teller, AT_THE_END))
+            self._endings.append(Wrapped(teller, AT_THE_END, end))
 
     def __enter__(self) -> "Run":
         return self
@@ -149,13 +153,9 @@ class Run:
         self._states.add(state)
         return state
 
-    def _listen(self, pipe: DiffusionPipeline) -> None:
-        """Be told when a call of the pipeline ends, by itself or by the pipelines within it."""
-        inner = [part for part in vars(pipe).values() if isinstance(part, DiffusionPipeline)]
-        for told in [pipe] if _says_so(pipe) else filter(_says_so, inner):
-            self._endings.append(Wrapped(told, AT_THE_END, self._ended(getattr(told, AT_THE_END))))
-
     def _ended(self, free_hooks: Callable[[], Any]) -> Callable[[], Any]:
+        """What a pipeline calls before it returns."""
+
         def end() -> Any:
             self._state.end_call()
             return free_hooks()
@@ -175,10 +175,19 @@ def _code_of(pipe: DiffusionPipeline) -> CodeType | None:
     return getattr(inspect.unwrap(type(pipe).__call__), "__code__", None)
 
 
-def _says_so(pipe: DiffusionPipeline) -> bool:
-    """Whether the pipeline's call frees its hooks before it returns."""
-    code = _code_of(pipe)
-    return code is not None and AT_THE_END in code.co_names
+def _tellers(pipe: DiffusionPipeline | None) -> list[DiffusionPipeline]:
+    """What tells when a call of the pipeline ends: itself, or the pipelines within it."""
+
+    def tells(one: DiffusionPipeline) -> bool:
+        code = _code_of(one)
+        return code is not None and AT_THE_END in code.co_names
+
+    if pipe is None:
+        return []
+    if tells(pipe):
+        return [pipe]
+    inner = (part for part in vars(pipe).values() if isinstance(part, DiffusionPipeline))
+    return [part for part in inner if tells(part)]
 
 
 def _call_of(pipe: DiffusionPipeline) -> int | None:
