@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast check format bench bench-full bench-engine tune models
+.PHONY: demo test test-fast check format bench bench-full bench-engine tune models docs-models
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -54,6 +54,9 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 			--journal outputs/tune/$$1-$$name.journal \
 			--output src/frdiff/models/$$1/policies/$$name.json || exit 1; \
 	done
+
+docs-models: $(READY)  ## Count every denoiser class at full size into docs/models.md (minutes).
+	$(BIN)/frdiff models --markdown > docs/models.tmp && mv docs/models.tmp docs/models.md
 
 models: $(READY)  ## Train the shipped models again (about 6 hours on 2 cores).
 	$(BIN)/python -m training.train_emoji

@@ -49,17 +49,19 @@ class Clock:
         on_start: called when timesteps have been set: a run begins.
         on_step: called with the index of the step that just ended, the run's step count and what
             `scheduler.step` returned.
-        on_again: called with what `scheduler.step` returned where it ended no step.
+        on_again: called with what `scheduler.step` returned where it ended no step, since the
+            timestep was that of the step before.
         pending: whether the network was called since the last step ended. Without it copies of
             the scheduler are their own.
 
     Attributes:
         driver: the scheduler that ends the steps: the one given, or a copy of it.
-        first: where among its timesteps the run begins; None before the first step.
+        first: where among its timesteps the run begins, had it left none out since; None before
+            the first step.
         index: of the current step.
 
     Raises:
-        ValueError: the scheduler already drives another run.
+        ValueError: the scheduler already drives another run, or cannot.
     """
 
     def __init__(
@@ -71,6 +73,12 @@ class Clock:
         on_again: Callable[[Any], None] = lambda result: None,
         pending: Callable[[], bool] | None = None,
     ) -> None:
+        missing = [name for name in ("set_timesteps", "step") if not hasattr(scheduler, name)]
+        if missing:
+            raise ValueError(
+                f"{type(scheduler).__name__} has no {' and no '.join(missing)}, so its loop's "
+                "steps cannot be told; use a scheduler that has them"
+            )
         if isinstance(scheduler.step, _Timed):
             raise ValueError(
                 "this scheduler already drives another run of frdiff; call run.remove() on that "
@@ -220,13 +228,17 @@ class Clock:
         if not same or expected:
             return False
         if pending and self.index and expected is not None:
-            raise RuntimeError(
-                f"scheduler.step() was called again at the timestep of step {self.index}, and the "
-                "denoiser was called in between: parts of a picture that step one by one cannot "
-                "be told from steps. Call the denoiser for all parts before the scheduler steps, "
-                "or give each part a state of its own: run.state(scheduler)"
-            )
+            raise self.in_parts()
         return not pending
+
+    def in_parts(self) -> RuntimeError:
+        """What to raise where the network was called anew for a step at the same timestep."""
+        return RuntimeError(
+            f"scheduler.step() was called again at the timestep of step {self._ended + 1}, and the "
+            "denoiser was called in between: parts of a picture that step one by one cannot be "
+            "told from steps. Call the denoiser for all parts before the scheduler steps, or give "
+            "each part a state of its own: run.state(scheduler)"
+        )
 
     def _expects(self, timestep: Any) -> bool | None:
         """Whether the next step's timestep is this one too, as where a solver evaluates twice."""
@@ -241,6 +253,8 @@ class Clock:
                 begin = getattr(self.driver, "begin_index", None)
                 place = begin if begin is not None else self._search(timestep)
             self.first = place
+        elif place is not None and place > self.first + self.index:
+            self.first = place - self.index  # the loop left timesteps out
         elif place is not None and place != self.first + self.index:
             raise RuntimeError(
                 f"scheduler.step() number {self.index + 1} of this run got timestep number "
@@ -250,6 +264,8 @@ class Clock:
         self._last, self._last_place = timestep, place
 
     def _search(self, timestep: Any) -> int:
+        if timestep is None:
+            return 0
         if isinstance(timestep, Tensor):  # one per sample: they are the same
             timestep = timestep.flatten()[0]
         matches = (self.driver.timesteps == timestep).nonzero()

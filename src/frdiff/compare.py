@@ -3,8 +3,11 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,6 +111,7 @@ def compare(
     guidance: float | None = None,
     repeats: int = 3,
     converged: int | None = None,
+    inputs: Mapping[str, Any] = MappingProxyType({}),
     on_call: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
     """One outcome per contender; the first is what the others are measured against.
@@ -121,23 +125,25 @@ def compare(
             that solution too; with the scheduler that comes closest, where it draws the same. The
             first contender has an error of its own, and one with fewer steps errs in the same
             direction, so likeness to the first alone flatters it.
+        inputs: further arguments of the pipeline.
         on_call: called after each timed pipeline call; there are `repeats * len(contenders)`.
     """
     if not contenders or contenders[0].policy is not None:
         raise ValueError("the first contender must be the untouched pipeline, policy=None")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
+    draw = partial(_draw, pipe, prompts=prompts, seed=seed, guidance=guidance, inputs=inputs)
     truth = None
     if converged is not None:
         solver = converging(pipe.scheduler)
-        truth = _draw(pipe, Contender("", converged, None, solver), prompts, seed, guidance)[0]
+        truth = draw(Contender("", converged, None, solver))[0]
     seconds: list[list[float]] = [[] for _ in contenders]
     images: list[np.ndarray] = []
     stats: list[Stats | None] = []
     evaluations: list[int] = []
     for repeat in range(repeats):
         for contender, times in zip(contenders, seconds, strict=True):
-            drawn, took, figures, calls = _draw(pipe, contender, prompts, seed, guidance)
+            drawn, took, figures, calls = draw(contender)
             times.append(took)
             on_call()
             if repeat == 0:
@@ -174,11 +180,14 @@ def _draw(
     prompts: Sequence[str],
     seed: int,
     guidance: float | None,
+    inputs: Mapping[str, Any],
 ) -> tuple[np.ndarray, float, Stats | None, int]:
     """Pictures, seconds, what a policy did, and steps of the run."""
     with contender.setting.attached(pipe) as run:
         began = time.perf_counter()
-        images = sample(pipe, prompts, steps=contender.steps, seed=seed, guidance=guidance)
+        images = sample(
+            pipe, prompts, steps=contender.steps, seed=seed, guidance=guidance, inputs=inputs
+        )
         seconds = time.perf_counter() - began
         if run is None:
             return images, seconds, None, len(pipe.scheduler.timesteps)

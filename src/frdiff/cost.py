@@ -24,11 +24,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from frdiff.adapters import Features, Target, find_targets, watched
+from frdiff.adapters import Features, Target, find_targets, grouped, watched
 from frdiff.calls import copied
 from frdiff.contents import KnownContents
 from frdiff.denoisers import find_denoisers, frozen
 from frdiff.patch import unpatched
+from frdiff.plan import Action
 from frdiff.policy import Policy, Targets
 from frdiff.sampling import sample
 
@@ -40,6 +41,7 @@ __all__ = [
     "call_cost",
     "call_costs",
     "first_call_cost",
+    "run_macs",
 ]
 
 SMALL = 4096  # elements of a tensor whose contents are remembered at little cost
@@ -191,6 +193,25 @@ def call_costs(
             raise
     with torch.no_grad(), unpatched(denoiser), frozen([denoiser]):
         return _counted(denoiser, targets, example.real(), nullcontext())
+
+
+def run_macs(cost: CallCost, policy: Policy, num_steps: int) -> int:
+    """MACs of a run with one call a step under a policy, as it is planned.
+
+    Args:
+        cost: of a call, with the policy's targets.
+
+    Raises:
+        ValueError: a policy for another step count, or groups that other targets have.
+    """
+    groups = grouped(cost.targets, policy.groups) if cost.targets else []
+    macs = 0
+    for step in policy.plan(num_steps):
+        if step.action is Action.KEYFRAME:
+            macs += cost.macs
+        elif step.action is Action.REUSE:
+            macs += cost.partial_macs([group not in step.computed for group in groups])
+    return macs
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Apply a policy to a pipeline, and the handle that says what it did."""
 
+import functools
 import inspect
 import warnings
 import weakref
 from collections.abc import Callable
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any
 
 from diffusers import DiffusionPipeline, SchedulerMixin
@@ -47,14 +48,18 @@ class Run:
         self.policy = policy
         self.patches: list[DenoiserPatch] = []
         self._states: weakref.WeakSet[State] = weakref.WeakSet()
-        self._ending: Wrapped | None = None
+        self._endings: list[Wrapped] = []
         if policy.origin is not None:
             policy.origin.check_model(denoisers[0])
         try:
             for denoiser in denoisers:
                 self.patches.append(DenoiserPatch(denoiser, policy))
             self._costs = Costs(self.patches, policy)
-            self._state = self._new_state(scheduler, _source_of(scheduler, pipe))
+            if pipe is None:
+                self._state = self._new_state(scheduler)
+            else:
+                source, call = _source_of(scheduler, pipe), functools.partial(_call_of, pipe)
+                self._state = self._new_state(scheduler, source, call)
         except BaseException:
             for patch in self.patches:
                 patch.detach()
@@ -139,32 +144,49 @@ class Run:
         if complaint is not None:
             warnings.warn(complaint, UserWarning, stacklevel=2)
 
-    def _new_state(self, scheduler: SchedulerMixin, source: Source | None = None) -> State:
-        state = State(self.patches, self.policy, self._costs, scheduler, source)
+    def _new_state(self, scheduler: SchedulerMixin, *pipeline: Any) -> State:
+        state = State(self.patches, self.policy, self._costs, scheduler, *pipeline)
         self._states.add(state)
         return state
 
     def _listen(self, pipe: DiffusionPipeline) -> None:
-        """Be told when a call of the pipeline ends, if it is one that says so."""
-        code = getattr(inspect.unwrap(type(pipe).__call__), "__code__", None)
-        if code is None or AT_THE_END not in code.co_names:
-            return
-        free_hooks: Callable[[], Any] = getattr(pipe, AT_THE_END)
+        """Be told when a call of the pipeline ends, by itself or by the pipelines within it."""
+        inner = [part for part in vars(pipe).values() if isinstance(part, DiffusionPipeline)]
+        for told in [pipe] if _says_so(pipe) else filter(_says_so, inner):
+            self._endings.append(Wrapped(told, AT_THE_END, self._ended(getattr(told, AT_THE_END))))
 
+    def _ended(self, free_hooks: Callable[[], Any]) -> Callable[[], Any]:
         def end() -> Any:
             self._state.end_call()
             return free_hooks()
 
-        self._state.ends_are_told = True
-        self._ending = Wrapped(pipe, AT_THE_END, end)
+        return end
 
     def _restore(self) -> None:
-        if self._ending is not None:
-            self._ending.restore()
+        for ending in self._endings:
+            ending.restore()
         for patch in self.patches:
             patch.detach()
         for state in list(self._states):
             state.detach()
+
+
+def _code_of(pipe: DiffusionPipeline) -> CodeType | None:
+    return getattr(inspect.unwrap(type(pipe).__call__), "__code__", None)
+
+
+def _says_so(pipe: DiffusionPipeline) -> bool:
+    """Whether the pipeline's call frees its hooks before it returns."""
+    code = _code_of(pipe)
+    return code is not None and AT_THE_END in code.co_names
+
+
+def _call_of(pipe: DiffusionPipeline) -> int | None:
+    """What tells the call of the pipeline that is being made from others; None if none is."""
+    code, frame = _code_of(pipe), inspect.currentframe()
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return None if frame is None else id(frame)
 
 
 def apply(
@@ -207,7 +229,7 @@ def apply(
     return Run(denoisers, policy, scheduler, target)
 
 
-def _source_of(scheduler: SchedulerMixin, pipe: DiffusionPipeline | None) -> Source | None:
+def _source_of(scheduler: SchedulerMixin, pipe: DiffusionPipeline) -> Source | None:
     """Where a pipeline keeps the scheduler; None if it is no component of it."""
-    parts = components(pipe) if pipe is not None else {}
-    return next((Source(pipe, name) for name, part in parts.items() if part is scheduler), None)
+    parts = components(pipe).items()
+    return next((Source(pipe, name) for name, part in parts if part is scheduler), None)

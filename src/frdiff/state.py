@@ -3,7 +3,7 @@
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -43,8 +43,6 @@ class State:
     Attributes:
         plan: the table of the current or last run; None before the first step has ended.
         latents: what the last step of the last complete run returned; None before.
-        ends_are_told: whether `end_call` is called whenever a pipeline returns. All runs until
-            then are one call's, and their figures are added up.
     """
 
     def __init__(
@@ -54,13 +52,13 @@ class State:
         costs: Costs,
         scheduler: SchedulerMixin,
         source: Source | None = None,
+        pipeline_call: Callable[[], int | None] = lambda: None,
     ) -> None:
         if policy.origin is not None:
             policy.origin.check_scheduler(scheduler)
         self.policy = policy
         self.plan: Plan | None = None
         self.latents: Tensor | None = None
-        self.ends_are_told = False
         self._patches = patches
         self._costs = costs
         self._source = source
@@ -68,14 +66,16 @@ class State:
         self._before: list[tuple[Progress, int | None]] = []
         self._tally = Tally()
         self._timing = Timing()
-        self._coordinates: list[float] = []
+        self._levels: list[float] = []
         self._device = torch.device("cpu")
         self._seconds = 0.0
         self._began: float | None = None
         self._thread: int | None = None
         self._ever_ran = self._running = self._complete = self._astray = False
-        self._new_call = True
-        self._ignored = False
+        # Of the runs that one call of a pipeline makes, the figures are added up.
+        self._pipeline_call = pipeline_call
+        self._call: int | None = None
+        self._ignored = self._ignored_now = False
         self._first: int | None = None
         self._result: Any = None
         self._rest()
@@ -163,7 +163,7 @@ class State:
         elif self._running:
             self._rest()
         self._clock.restart()
-        self._new_call = True
+        self._call = None
 
     def _timed(self, scheduler: SchedulerMixin) -> Clock:
         return Clock(
@@ -194,6 +194,7 @@ class State:
 
     def _reset(self) -> None:
         self._timing.begin()
+        self._levels = []
         self._planned: Plan | None = None
         self._seen = self._calls = 0
         self._thread = self._began = None
@@ -217,7 +218,7 @@ class State:
             self._astray = True  # in a loop without steps, such as an inversion
             belongs = False
         if not belongs:
-            self._ignored = True
+            self._ignored = self._ignored_now = True
             return False
         self._thread = threading.get_ident()
         if self._began is None:
@@ -266,16 +267,17 @@ class State:
         ]
         first = len(self._clock.driver.timesteps) - num_steps
         if index == 0:
-            self._begin(num_steps, first)
+            self._begin(num_steps)
         if self._planned is None:
             raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
+        coordinates = self._coordinates(first, num_steps)
         called = self._own(called, index, first + index)
         self._count(called, self._planned[index])
         for part in self._parts:
             keyframe = part.action is Action.KEYFRAME
             if keyframe and self._planned[index].action is not Action.KEYFRAME:
                 self._planned = self._planned.replaced(index, Step(Action.KEYFRAME))
-            part.bank.commit(self._coordinates[index], keyframe)
+            part.bank.commit(coordinates[index], keyframe)
         self._result = result
         if index + 1 == num_steps:
             self._first = first
@@ -286,35 +288,33 @@ class State:
             self._planned = self._planned.replaced(index + 1, following)
         self.plan = self._planned
         for part in self._parts:
-            part.prepare(following, self._coordinates[index + 1])
+            part.prepare(following, coordinates[index + 1])
         if self._began is not None:
             self._seconds = time.perf_counter() - self._began
 
     def _on_again(self, result: Any) -> None:
         """Take the result of a step that went over the last one again."""
+        if self._ignored_now and self._running:
+            raise self._clock.in_parts()
         self._result = result
         if not self._clock.index:
             self.latents = tensor_of(result)
 
-    def _begin(self, num_steps: int, first: int) -> None:
+    def _begin(self, num_steps: int) -> None:
         """Begin a run's figures and plan, now that its first step has ended."""
         if not self._running:  # by a step without a call that was seen, as where it is compiled
             self._running = True
         self._began = self._began or time.perf_counter()
         plan = self.policy.plan(num_steps)
         self._warn_if_little(plan)
-        if self.policy.coordinate == "noise" and self.policy.forecast:
-            self._coordinates = noise_coordinates(self._clock.driver)[first:]
-        else:
-            self._coordinates = [float(i) for i in range(num_steps)]
         self.plan = self._planned = plan
-        if self._new_call or not self._complete:
-            self._tally = Tally()
-        else:
+        before, self._call = self._call, self._pipeline_call()
+        if self._complete and self._call is not None and self._call == before:
             self._tally.seconds += self._seconds
+        else:
+            self._tally = Tally()
         self._seconds = 0.0
         self._ever_ran, self._complete = True, False
-        self._new_call = not self.ends_are_told
 
     def _own(
         self, called: list[tuple[int, Context]], index: int, place: int
@@ -329,6 +329,7 @@ class State:
                 in another order than those before.
         """
         compiled, self._seen = len(called) > self._seen, 0
+        self._ignored_now = False
         times = [
             time_given(type(self._patches[number].denoiser), *context.example)
             for number, context in called
@@ -405,6 +406,14 @@ class State:
             "policy, so nothing was reused: another network is in its place. Call run.remove() and "
             "apply the policy again"
         )
+
+    def _coordinates(self, first: int, num_steps: int) -> list[float]:
+        """The coordinate of every step, for a run that begins at timestep number `first`."""
+        if self.policy.coordinate == "step" or not self.policy.forecast:
+            return [float(i) for i in range(num_steps)]
+        if not self._levels:
+            self._levels = noise_coordinates(self._clock.driver)
+        return self._levels[first:]
 
     def _warn_if_little(self, plan: Plan) -> None:
         computed = plan.count(Action.KEYFRAME) / len(plan)

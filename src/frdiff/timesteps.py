@@ -80,8 +80,9 @@ class Timing:
             times: one per call.
         """
         if self._rule is None and not self._misled:
-            rules = (rule for rule in Rule if self._any_obeys(rule, times, scheduler, place))
-            self._rule = next(rules, None)
+            rules = [rule for rule in Rule if self._any_obeys(rule, times, scheduler, place)]
+            # At time 0 several fit; a later step tells.
+            self._rule = rules[0] if Rule.VIEW in rules or len(rules) == 1 else None
         belong = [self.belongs(time, scheduler, place) for time in times]
         if self._refused and not any(belong):
             # A step without any call of its own: the rule was a chance likeness.
@@ -144,10 +145,10 @@ def place_in(timesteps: Tensor, time: Any) -> int | None:
 
 def same_time(one: Any, other: Any) -> bool | None:
     """Whether two times are the same; None if nothing but their values on a device would tell."""
-    if one is other:
-        return True
     if one is None or other is None:
         return None
+    if one is other:
+        return True
     if isinstance(one, Tensor) and isinstance(other, Tensor) and one.device == other.device:
         if one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr():
             return one.storage_offset() == other.storage_offset()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from typing import Protocol
 
 from torch import nn
 
@@ -66,10 +67,18 @@ def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
     return found
 
 
-def grouped(targets: Sequence[Target], groups: Sequence[Sequence[str]]) -> list[int]:
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+def grouped(targets: Sequence[_Named], groups: Sequence[Sequence[str]]) -> list[int]:
     """The number of each target's group: the first with a wildcard that matches its name.
 
-    The wildcard `"<first>"` matches the first target of all, whatever its name.
+    Args:
+        targets: or their costs, in the same order.
+        groups: wildcards over target names, group by group; `"<first>"` matches the first target
+            of all, whatever its name.
 
     Raises:
         ValueError: a target that no group names, or a group without a target.

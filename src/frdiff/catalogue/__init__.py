@@ -9,7 +9,7 @@ from torch import nn
 from frdiff.catalogue import blocks, images, molecules, sequences, sound, streams, unets, video
 from frdiff.catalogue.blocks import NOT_DENOISERS
 from frdiff.catalogue.draw import Draw
-from frdiff.catalogue.registry import CALLS, CallSize
+from frdiff.catalogue.registry import CALLS, CallSize, entry
 
 __all__ = [
     "CALLS",
@@ -44,11 +44,7 @@ def example_call(
     Raises:
         ValueError: no example for this class.
     """
-    names = [cls.__name__ for cls in type(denoiser).__mro__]
-    name = next((name for name in names if name in CALLS), None)
-    if name is None:
-        raise ValueError(f"no example call for {names[0]}; known: {', '.join(sorted(CALLS))}")
-    builder, default = CALLS[name]
+    builder, default = entry(type(denoiser))
     chosen = replace(default, **size)
     config: Any = denoiser.config
     extent = config.sample_size if chosen.size is None else chosen.size

@@ -1,16 +1,17 @@
 """Models at the size that they were published at, without weights."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
-import diffusers
 import torch
 from torch import nn
 
 from frdiff.catalogue.blocks import NOT_DENOISERS
-from frdiff.catalogue.registry import CALLS
+from frdiff.catalogue.registry import CALLS, CallSize, entry
 
-__all__ = ["PUBLISHED", "FullSize", "full_sizes"]
+__all__ = ["PUBLISHED", "FullSize", "find_full_sizes", "full_sizes"]
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,36 @@ class FullSize:
         class_name: its class in diffusers.
         config: what differs from the defaults of its class.
         call: fields of `CallSize` that differ from those of its class.
+        dtype: in which it can be counted on a CPU.
     """
 
     name: str
     class_name: str
     config: dict[str, Any] = field(default_factory=dict)
     call: dict[str, Any] = field(default_factory=dict)
+    dtype: torch.dtype = torch.bfloat16
+
+    @property
+    def call_size(self) -> CallSize:
+        """How large its calls are."""
+        return replace(entry(self._class())[1], **self.call)
 
     def build(self) -> nn.Module:
-        """The model on the meta device, in bfloat16 and eval mode: shapes without memory."""
+        """The model on the meta device, in its type and eval mode: shapes without memory."""
         with torch.device("meta"):
-            model: nn.Module = getattr(diffusers, self.class_name)(**self.config)
-        return model.to(torch.bfloat16).eval()
+            model: nn.Module = self._class()(**self.config)
+        # Not the model's own `to`, which warns of layers that are best kept in 32 bits.
+        return nn.Module.to(model, self.dtype).eval()
+
+    def in_16_bits(self, size: int) -> int:
+        """Bytes of features that take `size` bytes in its type."""
+        return size * 2 // self.dtype.itemsize
+
+    def _class(self) -> type:
+        import diffusers
+
+        found: type = getattr(diffusers, self.class_name)
+        return found
 
 
 _SDXL = {
@@ -118,6 +137,7 @@ PUBLISHED = (
             "llama_layers": [min(i, 31) for i in range(48)],
         },
     ),
+    FullSize("Lumina-Next", "LuminaNextDiT2DModel", {"num_layers": 24, "num_kv_heads": 8}),
     FullSize("Lumina Image 2", "Lumina2Transformer2DModel", {"cap_feat_dim": 2304}),
     FullSize(
         "OmniGen",
@@ -221,6 +241,8 @@ PUBLISHED = (
         "HunyuanVideoFramepackTransformer3DModel",
         {"has_image_proj": True, "has_clean_x_embedder": True},
     ),
+    # Its geometry of cameras takes no 16 bits on a CPU.
+    FullSize("SANA-WM", "SanaWMTransformer3DModel", dtype=torch.float32),
     # The mask of padding needs torchvision; it is one channel more.
     FullSize("Cosmos 1.0 7B", "CosmosTransformer3DModel", {"concat_padding_mask": False}),
 )
@@ -232,8 +254,28 @@ def full_sizes() -> list[FullSize]:
     Blocks of U-Nets, which are no denoisers, are left out.
     """
     published = {model.class_name for model in PUBLISHED}
-    others = sorted({*CALLS, "DreamLiteUNetModel"} - published - set(NOT_DENOISERS))
+    others = sorted(set(CALLS) - published - set(NOT_DENOISERS))
     # Sorting is stable: models of one class stay in the order of the table above.
     return sorted(
         [*PUBLISHED, *(FullSize(name, name) for name in others)], key=lambda model: model.class_name
     )
+
+
+def find_full_sizes(names: Sequence[str]) -> list[FullSize]:
+    """The published models called so, or of classes called so; all of them if nothing is named.
+
+    Raises:
+        ValueError: a name that is neither.
+    """
+    known = full_sizes()
+    wanted = {name.lower() for name in names}
+    labels = {label: label.lower() for m in known for label in (m.name, m.class_name)}
+    for name in names:
+        if name.lower() not in labels.values():
+            near = get_close_matches(name, list(labels), n=4, cutoff=0.4)
+            raise ValueError(
+                f"no model or denoiser class {name!r}; "
+                + (f"did you mean {', '.join(near)}? " if near else "")
+                + "frdiff models lists all"
+            )
+    return [m for m in known if not wanted or wanted & {labels[m.name], labels[m.class_name]}]

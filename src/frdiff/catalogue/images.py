@@ -8,7 +8,7 @@ from frdiff.catalogue.draw import Draw
 from frdiff.catalogue.registry import calls
 
 
-@calls("DiTTransformer2DModel", batch=1, at="the configuration's size, DiT-XL/2 at 256 px")
+@calls("DiTTransformer2DModel", batch=1, at="256 px")
 def dit(c: Any, d: Draw) -> dict[str, Any]:
     """Classes of images."""
     return {
@@ -35,7 +35,7 @@ def pixart(c: Any, d: Draw) -> dict[str, Any]:
     }
 
 
-@calls("SD3Transformer2DModel", words=333, at="1024 px, 77 + 256 words")
+@calls("SD3Transformer2DModel", words=333, at="1024 px")
 def sd3(c: Any, d: Draw) -> dict[str, Any]:
     """Stable Diffusion 3."""
     return {
@@ -56,7 +56,7 @@ def aura_flow(c: Any, d: Draw) -> dict[str, Any]:
     }
 
 
-@calls("SanaTransformer2DModel", words=300, at="the configuration's size, 1024 px")
+@calls("SanaTransformer2DModel", words=300, at="1024 px")
 def sana(c: Any, d: Draw) -> dict[str, Any]:
     """Sana, on 32 times smaller latents."""
     guidance = {"guidance": d.time(4.5)} if c.guidance_embeds else {}
@@ -229,7 +229,7 @@ def hunyuan_image(c: Any, d: Draw) -> dict[str, Any]:
     }
 
 
-@calls("BriaFibo2Transformer2DModel", size=64, words=1024, at="1024 px")
+@calls("BriaFibo2Transformer2DModel", size=128, words=1024, at="1024 px")
 def bria_fibo2(c: Any, d: Draw) -> dict[str, Any]:
     """FIBO 2: the text of several layers, the first of which is summarised."""
     layers = 1 + len(c.injection_layer_ids)

@@ -6,7 +6,7 @@ from typing import Any
 
 from frdiff.catalogue.draw import Draw
 
-__all__ = ["CALLS", "Builder", "CallSize", "calls"]
+__all__ = ["CALLS", "Builder", "CallSize", "calls", "entry"]
 
 Builder = Callable[[Any, Draw], dict[str, Any]]
 
@@ -49,3 +49,16 @@ def calls(*class_names: str, **size: Any) -> Callable[[Builder], Builder]:
         return builder
 
     return add
+
+
+def entry(denoiser_class: type) -> tuple[Builder, CallSize]:
+    """The builder of a class or of the nearest of its bases that has one, and its calls' size.
+
+    Raises:
+        ValueError: none has.
+    """
+    names = [cls.__name__ for cls in denoiser_class.__mro__]
+    name = next((name for name in names if name in CALLS), None)
+    if name is None:
+        raise ValueError(f"no example call for {names[0]}; known: {', '.join(sorted(CALLS))}")
+    return CALLS[name]

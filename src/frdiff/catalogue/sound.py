@@ -8,7 +8,7 @@ from frdiff.catalogue.draw import Draw
 from frdiff.catalogue.registry import calls
 
 
-@calls("StableAudioDiTModel", words=130, at="the configuration's length, 47 seconds")
+@calls("StableAudioDiTModel", words=130, at="47 seconds")
 def stable_audio(c: Any, d: Draw) -> dict[str, Any]:
     """Stable Audio Open: text and seconds as words, one global word in front."""
     return {
@@ -20,7 +20,7 @@ def stable_audio(c: Any, d: Draw) -> dict[str, Any]:
     }
 
 
-@calls("UNet1DModel", batch=1, at="the configuration's length")
+@calls("UNet1DModel", batch=1, at="65536 samples")
 def sound_unet(c: Any, d: Draw) -> dict[str, Any]:
     """Dance Diffusion and planners: waves or paths."""
     return {
@@ -54,7 +54,7 @@ def ace_step(c: Any, d: Draw) -> dict[str, Any]:
     }
 
 
-@calls("LongCatAudioDiTTransformer", size=256, words=128, batch=1, at="20 seconds")
+@calls("LongCatAudioDiTTransformer", size=234, words=128, batch=1, at="20 seconds")
 def longcat_audio(c: Any, d: Draw) -> dict[str, Any]:
     """LongCat-AudioDiT: speech, perhaps in the voice of a sample."""
     known = {"latent_cond": d.tokens(d.height, c.latent_dim)} if c.use_latent_condition else {}
@@ -68,7 +68,7 @@ def longcat_audio(c: Any, d: Draw) -> dict[str, Any]:
     }
 
 
-@calls("MiniMaxMusic3Transformer1DModel", size=750, at="30 seconds")
+@calls("MiniMaxMusic3Transformer1DModel", size=750, at="750 latents")
 def minimax_music(c: Any, d: Draw) -> dict[str, Any]:
     """MiniMax Music 3: codes of the sound, embedded, at the rate of the latents."""
     return {

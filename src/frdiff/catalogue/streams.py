@@ -14,7 +14,7 @@ from frdiff.catalogue.registry import calls
 )
 def ltx2(c: Any, d: Draw) -> dict[str, Any]:
     """LTX-2: video and sound, each with its text."""
-    sounds = round(1.05 * 8 * d.frames)  # 25 latents a second, 24 frames a second in eights
+    sounds = round((8 * (d.frames - 1) + 1) / 24 * 25)  # a latent is 8 frames, 25 of sound a second
     dim = c.caption_channels if c.use_prompt_embeddings else c.cross_attention_dim
     audio_dim = c.caption_channels if c.use_prompt_embeddings else c.audio_cross_attention_dim
     return {
@@ -44,29 +44,32 @@ def ltx2(c: Any, d: Draw) -> dict[str, Any]:
 )
 def kandinsky6(c: Any, d: Draw) -> dict[str, Any]:
     """Kandinsky 6: video, channels last, and sound."""
+    sounds = round((4 * (d.frames - 1) + 1) / 24 * 43)  # a latent is 4 frames, 43 of sound a second
     channels = 2 * c.in_visual_dim + 1 if c.visual_cond else c.in_visual_dim
     return {
         "hidden_states": d.normal(d.batch, d.frames, *d.pixels, channels),
         "encoder_hidden_states": d.text(c.in_text_dim),
         "pooled_projections": d.vector(c.in_text_dim2),
         "timestep": d.time(500),
-        "audio_hidden_states": d.tokens(8 * d.frames, c.in_audio_dim),
+        "audio_hidden_states": d.tokens(sounds, c.in_audio_dim),
     }
 
 
 @calls(
     "MiniMaxH3Transformer3DModel",
     size=(48, 84),
-    frames=16,
+    frames=37,
     words=256,
     batch=1,
-    at="1344x768 px, 61 frames",
+    at="1344x768 px, 124 frames",
 )
 def minimax_h3(c: Any, d: Draw) -> dict[str, Any]:
     """MiniMax H3: words, sound and patches of video in one sequence, told apart by tags."""
     time, height, width = c.patch_size
     sizes = d.frames // time, d.height // height, d.width // width
-    lengths = {1: d.words, 2: 4 * d.frames, 0: sizes[0] * sizes[1] * sizes[2]}  # by tag
+    seconds = ((d.frames - 2) // 5 * 17 + 5) / 24  # 5 latents are 17 frames
+    sounds = 2 * round(40 * seconds)  # two channels
+    lengths = {1: d.words, 2: sounds, 0: sizes[0] * sizes[1] * sizes[2]}  # by tag
     tags = torch.cat([torch.full((n,), tag, device=d.device) for tag, n in lengths.items()])
     words, sound, video = torch.arange(len(tags), device=d.device).split(list(lengths.values()))
     return {
@@ -87,11 +90,11 @@ def minimax_h3(c: Any, d: Draw) -> dict[str, Any]:
 
 @calls(
     "Cosmos3OmniTransformer",
-    size=(48, 80),
-    frames=16,
+    size=(44, 80),
+    frames=48,
     words=256,
     batch=1,
-    at="1280x768 px, 61 frames",
+    at="1280x704 px, 189 frames",
 )
 def cosmos3(c: Any, d: Draw) -> dict[str, Any]:
     """Cosmos 3: words, then the video, perhaps then sound, in one sequence without a batch."""

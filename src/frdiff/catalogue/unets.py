@@ -25,9 +25,10 @@ def _picture_size(c: Any, d: Draw) -> dict[str, Any]:
     return {"added_cond_kwargs": {"text_embeds": d.vector(pooled), "time_ids": ids}}
 
 
-@calls("UNet2DConditionModel", size=64, at="512 px, as Stable Diffusion")
+@calls("DreamLiteUNetModel", size=(128, 256), at="1024 px beside the picture to edit")
+@calls("UNet2DConditionModel", size=64, at="512 px")
 def text_unet(c: Any, d: Draw) -> dict[str, Any]:
-    """Stable Diffusion and SDXL."""
+    """Stable Diffusion, SDXL and DreamLite."""
     return {
         "sample": d.image(c.in_channels),
         "timestep": d.step(),
@@ -36,7 +37,7 @@ def text_unet(c: Any, d: Draw) -> dict[str, Any]:
     }
 
 
-@calls("UNetControlNetXSModel", size=64, at="512 px, as Stable Diffusion")
+@calls("UNetControlNetXSModel", size=64, at="512 px")
 def controlnet_xs(c: Any, d: Draw) -> dict[str, Any]:
     """ControlNet-XS: a U-Net together with the smaller one that steers it by a picture."""
     picture = d.normal(d.batch, c.ctrl_conditioning_channels, 8 * d.height, 8 * d.width)
@@ -126,12 +127,12 @@ def stable_cascade(c: Any, d: Draw) -> dict[str, Any]:
     }
 
 
-@calls("UVit2DModel", size=32, at="512 px")
+@calls("UVit2DModel", size=16, at="256 px")
 def uvit(c: Any, d: Draw) -> dict[str, Any]:
     """aMUSEd: the sample is one of `codebook_size` tokens, or the mask, at each place."""
     return {
         "input_ids": d.integers(c.codebook_size, d.batch, *d.pixels),
         "encoder_hidden_states": d.text(c.encoder_hidden_size),
         "pooled_text_emb": d.vector(c.cond_embed_dim),
-        "micro_conds": d.each(*[512] * (c.micro_cond_embed_dim // c.micro_cond_encode_dim)),
+        "micro_conds": d.each(*[256] * (c.micro_cond_embed_dim // c.micro_cond_encode_dim)),
     }

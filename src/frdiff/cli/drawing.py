@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+import numpy as np
 from diffusers import DiffusionPipeline
 from rich import box
 from rich.table import Table
@@ -28,6 +31,7 @@ class Order:
         steps, policy, solver: see `frdiff.setting.Setting`.
         seed: picture i is drawn from seed + i.
         output: folder of the pictures.
+        inputs: further arguments of the pipeline.
     """
 
     pipe: DiffusionPipeline
@@ -38,11 +42,23 @@ class Order:
     guidance: float | None
     seed: int
     output: Path
+    inputs: Mapping[str, Any] = MappingProxyType({})
 
     @cached_property
     def setting(self) -> Setting:
         """Apart from what is drawn."""
         return Setting(self.steps, self.policy, self.solver)
+
+    def drawn(self, prompts: Sequence[str]) -> np.ndarray:
+        """Pictures of the pipeline as it is now, one per prompt."""
+        return sample(
+            self.pipe,
+            prompts,
+            steps=self.steps,
+            seed=self.seed,
+            guidance=self.guidance,
+            inputs=self.inputs,
+        )
 
 
 def draw_alone(order: Order, as_json: bool) -> None:
@@ -50,9 +66,7 @@ def draw_alone(order: Order, as_json: bool) -> None:
     with progress("drawing"), order.setting.attached(order.pipe) as run:
         if run is None:
             raise ValueError("a picture drawn with a policy has a run")
-        images = sample(
-            order.pipe, order.prompts, steps=order.steps, seed=order.seed, guidance=order.guidance
-        )
+        images = order.drawn(order.prompts)
         path = order.output / "pictures.png"
         draw_grid([("", images)], order.prompts).save(path)
         stats = run.stats
@@ -96,6 +110,7 @@ def draw_compared(
             guidance=order.guidance,
             repeats=repeats,
             converged=converged,
+            inputs=order.inputs,
             on_call=on_call,
         )
     path = order.output / "side_by_side.png"
@@ -124,13 +139,7 @@ def _full_steps(policy: Policy, num_steps: int) -> int:
 def _passes(order: Order) -> int:
     """How many full steps have about as many MACs as the policy's run."""
     with progress("counting the cost"), order.setting.attached(order.pipe) as run:
-        sample(
-            order.pipe,
-            order.prompts[:1],
-            steps=order.steps,
-            seed=order.seed,
-            guidance=order.guidance,
-        )
+        order.drawn(order.prompts[:1])
         ratio = None if run is None else run.stats.macs_ratio
     if ratio is None:
         raise ValueError("--compare needs MACs, which cannot be counted for this denoiser")

@@ -86,6 +86,7 @@ def generate(
 ) -> None:
     """Draw pictures with a policy; with --compare, side by side with the full pipeline."""
     from frdiff.cli import drawing
+    from frdiff.models import GUIDANCE, INPUTS
     from frdiff.policy import JumpPolicy, UniformPolicy, load_policy
     from frdiff.sampling import set_scheduler
 
@@ -113,7 +114,9 @@ def generate(
     if scheduler is not None:
         set_scheduler(pipe, scheduler.value)
     solver = chosen.origin.solver if chosen.origin and scheduler is None else None
-    order = drawing.Order(pipe, prompts, num_steps, chosen, solver, guidance, seed, output)
+    guidance = GUIDANCE.get(model) if guidance is None else guidance
+    inputs = INPUTS.get(model, {})
+    order = drawing.Order(pipe, prompts, num_steps, chosen, solver, guidance, seed, output, inputs)
     output.mkdir(parents=True, exist_ok=True)
     if compare_:
         opponent = interval if paper else None

@@ -15,12 +15,15 @@ from frdiff.cli.shared import (
     Forecast,
     Steps,
     TargetOption,
+    check_with,
     check_without,
+    num_steps_of,
     open_model,
     out,
     parsed_targets,
     print_json,
     progress,
+    silence,
 )
 
 if TYPE_CHECKING:
@@ -31,38 +34,71 @@ if TYPE_CHECKING:
 
 def inspect(
     context: typer.Context,
-    subject: Annotated[str, typer.Argument(help="A model as in generate, or a policy file.")],
+    subject: Annotated[
+        str | None, typer.Argument(help="A model as in generate, or a policy file.")
+    ] = None,
     targets: TargetOption = "all",
     forecast: Forecast = 1,
     steps: Steps = None,
     picture: Annotated[
         Path | None, typer.Option(help="Of a policy: draw its steps and groups to this PNG.")
     ] = None,
+    model_class: Annotated[
+        str | None,
+        typer.Option(help="A class of diffusers, or a model of frdiff models, instead."),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="With --model-class: predict what this policy saves.")
+    ] = None,
+    interval: Annotated[
+        int, typer.Option(help="With --model-class: keyframes every so many steps.")
+    ] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Show a model's targets with their costs, or a policy's table step by step."""
-    from frdiff.cost import first_call_cost
-    from frdiff.policy import UniformPolicy, load_policy
-
+    if (subject is None) == (model_class is None):
+        raise ValueError("give a model or a policy file, or --model-class, one of the two")
+    if model_class is not None:
+        check_without(context, ["picture"], "--model-class", "it draws a policy file")
+        if policy is not None:
+            said = ["targets", "forecast", "interval"]
+            check_without(context, said, "--policy", "the file says all of it")
+        _show_full_size(model_class, policy, targets, forecast, interval, steps, as_json)
+        return
+    check_with(context, ["policy", "interval"], "--model-class")
+    assert subject is not None
     if subject.endswith(".json") or Path(subject).is_file():
         check_without(context, ["targets", "forecast"], "a policy file", "it has its own")
-        policy = load_policy(subject)
-        plan = policy.plan(steps or int(getattr(policy, "num_steps", DEFAULT_STEPS)))
-        if picture is not None:
-            _draw(policy, plan, picture)
-        if as_json:
-            print_json({"policy": policy.to_dict(), "plan": _plan_rows(plan)})
-            return
-        out.print(_plan_table(plan, escape(Path(subject).name)))
-        if policy.origin is None:
-            out.print(str(policy), soft_wrap=True, markup=False)
-        else:
-            out.print(_origin_table(policy.origin))
-        if picture is not None:
-            out.print(str(picture), soft_wrap=True, markup=False)
+        _show_policy(subject, steps, picture, as_json)
         return
     check_without(context, ["steps", "picture"], "a model", "they are about a policy file")
-    pipe = open_model(subject, "cpu")
+    _show_model(subject, targets, forecast, as_json)
+
+
+def _show_policy(file: str, steps: int | None, picture: Path | None, as_json: bool) -> None:
+    from frdiff.policy import load_policy
+
+    policy = load_policy(file)
+    plan = policy.plan(steps or int(getattr(policy, "num_steps", DEFAULT_STEPS)))
+    if picture is not None:
+        _draw(policy, plan, picture)
+    if as_json:
+        print_json({"policy": policy.to_dict(), "plan": _plan_rows(plan)})
+        return
+    out.print(_plan_table(plan, escape(Path(file).name)))
+    if policy.origin is None:
+        out.print(str(policy), soft_wrap=True, markup=False)
+    else:
+        out.print(_origin_table(policy.origin))
+    if picture is not None:
+        out.print(str(picture), soft_wrap=True, markup=False)
+
+
+def _show_model(name: str, targets: str, forecast: int, as_json: bool) -> None:
+    from frdiff.cost import first_call_cost
+    from frdiff.policy import UniformPolicy
+
+    pipe = open_model(name, "cpu")
     with progress("counting"):
         policy = UniformPolicy(2, forecast=forecast, targets=parsed_targets(targets))
         costs = first_call_cost(pipe, policy)
@@ -71,11 +107,57 @@ def inspect(
         return
     for name, cost in costs.items():
         out.print(_cost_table(name, cost))
-        bank = cost.feature_bytes * (forecast + 1) / MIB
+        bank = cost.feature_bytes * policy.depth / MIB
+        out.print(f"{_ratio(cost)}; bank {bank:.2f} MiB with forecast {forecast}")
+
+
+def _show_full_size(
+    name: str,
+    file: Path | None,
+    targets: str,
+    forecast: int,
+    interval: int,
+    steps: int | None,
+    as_json: bool,
+) -> None:
+    from frdiff.catalogue.full_size import find_full_sizes
+    from frdiff.policy import UniformPolicy, load_policy
+
+    models = find_full_sizes([name])
+    policy: Policy
+    if file is not None:
+        policy = load_policy(file)
+    else:
+        chosen = parsed_targets(targets)
+        policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets=chosen)
+    num_steps = num_steps_of(policy, steps)
+    with progress("loading diffusers") as show:
+        silence()
+        from frdiff.catalogue.predict import predict
+
+        found = []
+        for done, model in enumerate(models):
+            show(f"counting {model.name}", done, len(models))
+            found.append(predict(model, policy, num_steps))
+    if as_json:
+        print_json([one.to_dict() for one in found])
+        return
+    for one in found:
+        out.print(_cost_table(f"{one.model} at {one.at}, batch {one.batch}", one.cost))
+        out.print(_ratio(one.cost))
         out.print(
-            f"full step {cost.macs / 1e9:.3f} GMACs, reuse step {cost.reuse_macs / 1e9:.3f}: reuse "
-            f"ratio {cost.reuse_ratio:.3f}; bank {bank:.2f} MiB with forecast {forecast}"
+            f"{num_steps} steps: {one.keyframes} keyframes, {one.reuse_steps} reuse, "
+            f"{one.jumps} jumps; {one.macs / 1e9:,.0f} of {one.macs_full / 1e9:,.0f} "
+            f"GMACs, predicted speed-up {one.speedup:.2f}x; bank {one.bank_bytes / MIB:,.1f} MiB",
+            soft_wrap=True,
         )
+
+
+def _ratio(cost: "CallCost") -> str:
+    return (
+        f"full step {cost.macs / 1e9:.3f} GMACs, reuse step {cost.reuse_macs / 1e9:.3f}: reuse "
+        f"ratio {cost.reuse_ratio:.3f}"
+    )
 
 
 def _draw(policy: "Policy", plan: "Plan", path: Path) -> None:

@@ -41,7 +41,10 @@ Steps = Annotated[
     int | None, typer.Option(min=1, help="Steps of the run; default 25, or the policy's.")
 ]
 Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
-Guidance = Annotated[float | None, typer.Option(help="Guidance scale.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(help="Guidance scale; default: what suits a shipped model, or the pipeline's."),
+]
 Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -106,14 +109,9 @@ def open_model(model: str, device: str) -> "DiffusionPipeline":
     """
     with progress(f"loading {model}"):
         check_device(device)
-        import diffusers
-        import transformers
-
+        silence()
         from frdiff.models import open_pipeline, shipped_models
 
-        for library in (diffusers.utils.logging, transformers.utils.logging):
-            library.set_verbosity_error()
-            library.disable_progress_bar()
         if model in shipped_models() or (model and Path(model).is_dir()):
             return open_pipeline(model).to(device)
         try:
@@ -124,6 +122,16 @@ def open_model(model: str, device: str) -> "DiffusionPipeline":
                 f"cannot open {model!r}: it is none of the shipped models "
                 f"({', '.join(shipped_models())}) and no folder, and as a hub id: {reason}"
             ) from error
+
+
+def silence() -> None:
+    """Import diffusers and transformers, and keep their remarks and bars off stderr."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
 
 
 def check_device(device: str) -> None:

@@ -111,7 +111,7 @@ def tune(
     What is measured is kept in a journal: a search that was killed goes on from there when it is
     begun again, and ends with the same policy.
     """
-    from frdiff.models import GUIDANCE, shipped_captions, shipped_models
+    from frdiff.models import GUIDANCE, INPUTS, shipped_captions, shipped_models
     from frdiff.sampling import set_scheduler
     from frdiff.search import tune as search
 
@@ -160,6 +160,7 @@ def tune(
                 targets=parsed_targets(targets),
                 overhead=overhead,
                 guidance=GUIDANCE.get(model) if guidance is None else guidance,
+                inputs=INPUTS.get(model, {}),
                 quantile=quantile,
                 samples=samples,
                 evaluations=evaluations,

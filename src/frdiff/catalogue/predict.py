@@ -1,0 +1,73 @@
+"""What a policy is to save on a published model, before anything is downloaded."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from frdiff.catalogue import example_call
+from frdiff.catalogue.full_size import FullSize
+from frdiff.cost import CallCost, Example, call_cost, run_macs
+from frdiff.plan import Action
+from frdiff.policy import Policy
+
+__all__ = ["Prediction", "predict"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a policy does to a published model.
+
+    Attributes:
+        model: its name.
+        class_name: in diffusers.
+        at: size of what is made.
+        batch: samples in a call.
+        cost: of a call, with the policy's targets.
+        keyframes, reuse_steps, jumps: of the run, as it is planned.
+        macs, macs_full: of a run with one call a step, with the policy and without.
+        bank_bytes: most that are stored at a time, in 16 bits.
+    """
+
+    model: str
+    class_name: str
+    at: str
+    batch: int
+    cost: CallCost
+    keyframes: int
+    reuse_steps: int
+    jumps: int
+    macs: int
+    macs_full: int
+    bank_bytes: int
+
+    @property
+    def speedup(self) -> float:
+        """How many times fewer MACs the run takes."""
+        return self.macs_full / self.macs
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name with the speed-up, ready for JSON."""
+        return asdict(self) | {"speedup": self.speedup}
+
+
+def predict(model: FullSize, policy: Policy, num_steps: int) -> Prediction:
+    """What a policy does to a run of a published model.
+
+    Raises:
+        ValueError: a policy for another step count, or for other modules.
+    """
+    plan = policy.plan(num_steps)
+    denoiser = model.build()
+    cost = call_cost(denoiser, policy, Example((), example_call(denoiser, "cpu", **model.call)))
+    return Prediction(
+        model.name,
+        model.class_name,
+        model.call_size.at,
+        model.call_size.batch,
+        cost,
+        keyframes=plan.count(Action.KEYFRAME),
+        reuse_steps=plan.count(Action.REUSE),
+        jumps=plan.count(Action.JUMP),
+        macs=run_macs(cost, policy, num_steps),
+        macs_full=cost.macs * num_steps,
+        bank_bytes=model.in_16_bits(cost.feature_bytes) * policy.depth if policy.reuses else 0,
+    )
