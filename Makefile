@@ -1,6 +1,6 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
-MODELS = digits emoji-dit emoji
+MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
 .PHONY: demo test test-fast check format bench bench-full bench-engine tune models docs-models
@@ -30,7 +30,7 @@ bench-engine: $(READY)  ## Speed against MACs, and coordinates of forecasts, on 
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/coordinate.py
 
-bench: $(READY)  ## All methods side by side on the three models, and the page (under an hour).
+bench: $(READY)  ## All methods side by side on the four models, and the page (about an hour).
 	for model in $(MODELS); do \
 		$(BIN)/frdiff bench $$model --results outputs/bench --budget-minutes 16 && \
 		$(BIN)/frdiff analyze $$model --results outputs/bench || exit 1; done
@@ -47,7 +47,8 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 	for case in "emoji-dit dpm++ 25 2" "emoji-dit dpm++ 25 3" "emoji-dit dpm++ 25 3.5" \
 		"emoji dpm++ 25 2" "emoji dpm++ 25 3" "emoji dpm++ 25 3.5" \
 		"emoji-dit ddim 50 2" "emoji-dit ddim 50 3" "emoji ddim 50 2" "emoji ddim 50 3" \
-		"digits dpm++ 25 2" "digits dpm++ 25 3"; do \
+		"digits dpm++ 25 2" "digits dpm++ 25 3" \
+		"emoji-flow flow-euler 28 2" "emoji-flow flow-euler 28 3"; do \
 		set -- $$case; name=$$2-$$3-speedup-$$4; \
 		$(BIN)/frdiff tune $$1 --scheduler $$2 --steps $$3 --speedup $$4 --allow-scheduler \
 			--journal outputs/tune/$$1-$$name.journal \

@@ -5,13 +5,21 @@ import pickle
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 
 import frdiff
 from frdiff.bench.embedder import load_embedder
 from frdiff.bench.metrics import frechet_distance
+from frdiff.compare import psnr
 from frdiff.cost import first_call_cost
-from frdiff.models import GUIDANCE, HERE, open_pipeline, shipped_captions, shipped_models
+from frdiff.models import (
+    GUIDANCE,
+    HERE,
+    INPUTS,
+    open_pipeline,
+    shipped_captions,
+    shipped_models,
+)
 from frdiff.sampling import sample, set_scheduler
 
 EMOJI = HERE / "emoji"
@@ -73,7 +81,8 @@ def test_all_models_together_are_small_and_safe():
     files = [path for path in files if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 80 * 10**6
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
-    assert "CC-BY 4.0" in (HERE / "emoji-dit/ATTRIBUTION.md").read_text()
+    for name in ("emoji-dit", "emoji-flow"):
+        assert "CC-BY 4.0" in (HERE / name / "ATTRIBUTION.md").read_text()
 
 
 def test_the_transformer_is_shaped_like_the_real_ones():
@@ -82,13 +91,55 @@ def test_the_transformer_is_shaped_like_the_real_ones():
     assert cost.reuse_ratio <= 0.15
 
 
+@pytest.fixture(scope="module")
+def flow():
+    return frdiff.load_model("emoji-flow")
+
+
+def test_the_flow_model_is_a_stable_diffusion_3_without_t5(flow):
+    assert type(flow) is StableDiffusion3Pipeline
+    assert flow.text_encoder_3 is None and flow.tokenizer_3 is None
+    assert flow.scheduler.config.shift == 3.0
+    assert shipped_captions("emoji-flow") == shipped_captions("emoji")
+    files = [path for path in (HERE / "emoji-flow").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 30 * 10**6
+
+
+def test_the_flow_model_draws_by_its_own_call_what_is_asked_for(flow):
+    """A red heart is red, a green one green, on white; twice the same."""
+
+    def draw():
+        return flow(
+            ["red heart", "green heart"],
+            num_inference_steps=9,
+            guidance_scale=4.0,
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+        ).images
+
+    images = draw()
+    red, green = images[:, 24:40, 24:40].mean(axis=(1, 2))
+    assert red[0] > red[1] + 0.3
+    assert green[1] > green[0] + 0.1
+    assert images[:, :4, :4].mean() > 0.9
+    assert (draw() == images).all()
+
+
+def test_zeros_for_t5_do_not_show(flow):
+    few, many = (
+        sample(flow, ["penguin"], steps=9, guidance=4.0, inputs={"max_sequence_length": number})
+        for number in (16, 256)
+    )
+    assert psnr(few, many)[0] > 40
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["emoji", "emoji-dit"])
+@pytest.mark.parametrize("name", ["emoji", "emoji-dit", "emoji-flow"])
 def test_pictures_show_what_was_asked_for(name):
     pipe = frdiff.load_model(name)
     embedder = load_embedder(name)
     prompts = shipped_captions(name)[::8][:16]
-    images = sample(pipe, prompts, steps=12, guidance=GUIDANCE[name])
+    images = sample(pipe, prompts, steps=12, guidance=GUIDANCE[name], inputs=INPUTS.get(name, {}))
     assert embedder.accuracy(embedder.features(images), prompts) >= 0.85
 
 
@@ -106,7 +157,7 @@ def test_digits_look_like_digits():
 
 def test_unknown_names_are_refused(tmp_path):
     assert "emoji" in shipped_models()
-    with pytest.raises(ValueError, match="'sd'; there is: digits, emoji, emoji-dit"):
+    with pytest.raises(ValueError, match="'sd'; there is: digits, emoji, emoji-dit, emoji-flow"):
         frdiff.load_model("sd")
     with pytest.raises(ValueError, match="not a diffusers pipeline folder"):
         open_pipeline(str(tmp_path))

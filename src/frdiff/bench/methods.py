@@ -48,7 +48,7 @@ class Method:
         family: the curve it belongs to, as the legend says.
         setting: what tells it from others of its family.
         steps: `num_inference_steps`.
-        scheduler: a key of `frdiff.sampling.SCHEDULERS`.
+        scheduler: a name for `frdiff.set_scheduler`.
         policy: of ours; None for the untouched pipeline and for peers.
         peer: a name in `frdiff.bench.peers.PEERS`; None for everything else.
         options: arguments of the peer.

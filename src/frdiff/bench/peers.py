@@ -138,7 +138,7 @@ def tgate(pipe: DiffusionPipeline, steps: int, gate_step: int, sp_interval: int)
     )
 
 
-@_peer("cache-dit==1.5.3", "cache_dit", "DiTTransformer2DModel")
+@_peer("cache-dit==1.5.3", "cache_dit", "DiTTransformer2DModel", "SD3Transformer2DModel")
 @contextmanager
 def dbcache(pipe: DiffusionPipeline, steps: int, threshold: float, taylor: bool) -> Iterator[Any]:
     """cache-dit's DBCache, first block computed, with or without its TaylorSeer calibrator."""
@@ -217,7 +217,7 @@ def firstblock(
     return _diffusers_hook(pipe, lambda module: apply_first_block_cache(module, config))
 
 
-@_peer("diffusers", "diffusers", "DiTTransformer2DModel")
+@_peer("diffusers", "diffusers", "DiTTransformer2DModel", "SD3Transformer2DModel")
 def taylorseer(pipe: DiffusionPipeline, steps: int, interval: int) -> AbstractContextManager[Any]:
     """diffusers' TaylorSeer (Liu et al., ICCV 2025), first order, on attention and MLP outputs."""
     import torch
@@ -228,13 +228,16 @@ def taylorseer(pipe: DiffusionPipeline, steps: int, interval: int) -> AbstractCo
         disable_cache_before_step=3,
         max_order=1,
         taylor_factors_dtype=torch.float32,
-        # Its default names match nothing in a DiT.
-        cache_identifiers=[r"transformer_blocks\.\d+\.attn1", r"transformer_blocks\.\d+\.ff"],
+        # Its default names match nothing in a DiT, and not all that SD3 has.
+        cache_identifiers=[
+            r"transformer_blocks\.\d+\.attn1?",
+            r"transformer_blocks\.\d+\.ff(_context)?",
+        ],
     )
     return _diffusers_hook(pipe, lambda module: apply_taylorseer_cache(module, config))
 
 
-@_peer("diffusers", "diffusers", "DiTTransformer2DModel")
+@_peer("diffusers", "diffusers", "DiTTransformer2DModel", "SD3Transformer2DModel")
 @contextmanager
 def magcache(
     pipe: DiffusionPipeline, steps: int, threshold: float, guidance: float | None

@@ -81,7 +81,7 @@ class Conditions(_Checked):
         prompts_hash: of the prompts.
         guidance: guidance scale; None for a model without.
         full_steps, converged_steps: of the full run and of the converged solution.
-        converged_scheduler: of the converged solution, a key of `frdiff.sampling.SCHEDULERS`.
+        converged_scheduler: of the converged solution, a name for `frdiff.set_scheduler`.
         weights_hash: of the denoisers' weights.
         device, dtype: where and in what the model ran.
         inputs: further arguments of the pipeline, as JSON; None without.

@@ -19,6 +19,7 @@ from frdiff.bench.methods import (
     peer,
 )
 from frdiff.bench.results import Conditions
+from frdiff.schedulers import is_flow
 
 __all__ = ["DIFFUSION", "FLOW", "Suite", "suite_behind", "suite_of"]
 
@@ -69,7 +70,7 @@ class Suite:
 
 def suite_of(pipe: DiffusionPipeline) -> Suite:
     """The suite that fits what a pipeline samples by."""
-    return FLOW if "FlowMatch" in type(pipe.scheduler).__name__ else DIFFUSION
+    return FLOW if is_flow(pipe.scheduler) else DIFFUSION
 
 
 def suite_behind(setup: Conditions) -> Suite:

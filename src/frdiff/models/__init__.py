@@ -87,6 +87,11 @@ def _load(source: str, dtype: torch.dtype, **options: Any) -> Any:
 
     # Only safetensors: weights in pickle files can run code.
     options |= {"dtype": dtype, "use_safetensors": True}
+    index = Path(source) / "model_index.json"
+    if index.is_file():
+        # What was saved as absent, as a Stable Diffusion 3 without T5, diffusers wants to be told.
+        parts = json.loads(index.read_text(encoding="utf-8"))
+        options |= {name: None for name, part in parts.items() if part == [None, None]}
     pipeline = DiffusionPipeline.from_pretrained(source, **options)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
