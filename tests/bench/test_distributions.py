@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import frdiff
-import frdiff.bench.distributions as distributions
+from frdiff.bench import measure
 from frdiff.bench.distributions import distribution_tasks, measure_distribution
 from frdiff.bench.embedder import load_embedder
 from frdiff.bench.inception import Inception, load_inception
@@ -81,7 +81,7 @@ def test_inception_says_what_it_needs():
 @pytest.mark.slow
 def test_a_killed_drawing_keeps_its_batches(bench, monkeypatch):
     embedder = load_embedder("digits")
-    real, drawn = distributions.sample, []
+    real, drawn = measure.sample, []
 
     def killed(source, prompts, **options):
         drawn.append((options["steps"], options["seed"]))
@@ -89,7 +89,7 @@ def test_a_killed_drawing_keeps_its_batches(bench, monkeypatch):
             raise KeyboardInterrupt
         return real(source, prompts, **options)
 
-    monkeypatch.setattr(distributions, "sample", killed)
+    monkeypatch.setattr(measure, "sample", killed)
     with pytest.raises(KeyboardInterrupt):
         measure_distribution(bench, embedder, "2x", SETTINGS)
     assert not list(bench.folder.glob("*.json"))

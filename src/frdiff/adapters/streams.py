@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 __all__ = ["Inputs", "Streams", "streams_of"]
 
@@ -54,8 +55,10 @@ class Streams:
         found: list[Tensor | None] = []
         for name, shape in zip(names, shapes, strict=True):
             if not named:
-                name = next((key for key, value in free.items() if value.shape == shape), None)
-            elif name not in free or free[name].shape != shape:
+                name = next(
+                    (key for key, value in free.items() if _alike(value.shape, shape)), None
+                )
+            elif name not in free or not _alike(free[name].shape, shape):
                 name = None
             found.append(None if name is None else free.pop(name))
         return found
@@ -69,6 +72,13 @@ class Streams:
             if part is ...:
                 found.append(name)
         return found if len(found) == count else [None] * count
+
+
+def _alike(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether two shapes are the same, as far as a compiler knows them."""
+    if len(one) != len(other):
+        return False
+    return not any(statically_known_true(a != b) for a, b in zip(one, other, strict=True))
 
 
 def streams_of(module: nn.Module) -> Streams:
