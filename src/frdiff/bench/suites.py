@@ -26,8 +26,8 @@ __all__ = ["DIFFUSION", "FLOW", "Suite", "suite_behind", "suite_of"]
 MILD = ("interval 2", "interval 3", "threshold 0.08", "threshold 0.12")
 JUMP_STEPS = (31, 23, 19, 15, 13)
 KARRAS_STEPS = (FULL.steps, 20, 16, 14, 12, 10, 9, 8, 7, 6)
-# Noise levels of flow matching: the pipeline's own, even, and many of little noise.
-LEVELS = ("flow-euler", "flow-euler-shift-1", "flow-euler-beta")
+# Noise levels of flow matching: the pipeline's own, even, and two with more of little noise.
+LEVELS = ("flow-euler", "flow-euler-shift-1", "flow-euler-beta", "flow-euler-karras")
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,7 @@ def _flow_quick() -> list[Method]:
         *fewer_steps("flow-euler", (FLOW_FULL.steps, 20, 14, 9)),
         *fewer_steps("flow-euler-shift-1", (16, 14, 12, 9, 7)),
         *fewer_steps("flow-euler-beta", (16, 14, 12, 9, 7)),
+        *fewer_steps("flow-euler-karras", (16, 14, 12, 9, 7)),
         *(row for level in LEVELS for row in our_jumps(2, JUMP_STEPS, 1.0, scheduler=level)),
         *ours(3, (31, 25, 19), scheduler="flow-euler"),
         *(paper("flow-euler", FLOW_FULL.steps, interval) for interval in (2, 3, 5)),
@@ -209,9 +210,10 @@ def _flow_all() -> list[Method]:
         *fewer_steps("flow-euler", (56, 40, *FLOW_STEPS)),
         *fewer_steps("flow-euler-shift-1", FLOW_STEPS),
         *fewer_steps("flow-euler-beta", FLOW_STEPS),
+        *fewer_steps("flow-euler-karras", FLOW_STEPS),
         *(
             row
-            for ending in ("shift-1.5", "shift-2", "karras", "exponential")
+            for ending in ("shift-1.5", "shift-2", "exponential")
             for row in fewer_steps(f"flow-euler-{ending}", (20, 14, 9))
         ),
         # Two evaluations a step, but for the last.
