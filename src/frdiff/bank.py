@@ -10,7 +10,7 @@ Nothing here decides anything. The forwards of patched modules, which `torch.com
 only read `history` and write `fresh`; everything else happens between steps.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -18,153 +18,13 @@ import torch
 from torch import Tensor
 
 from frdiff.calls import same_memory, tensors_within
-from frdiff.forecast import combine, extrapolation_weights
+from frdiff.forecast import extrapolation_weights
 from frdiff.plan import Action, Step
+from frdiff.shelf import Shelf
 
-__all__ = ["Bank", "Context", "Shelf", "Slot", "scalars"]
+__all__ = ["Bank", "Context"]
 
 CONTEXTS = 32
-
-
-class Slot:
-    """The features of one target in one context, one per stream.
-
-    Attributes:
-        fresh: stored in the current step, not yet part of the history.
-        history: features of the steps at `nodes`, newest first; always as many as the bank is
-            deep once filled (the oldest repeated), so that a compiled graph sees one structure.
-        turns: of every time that the target ran in one pass (a layer may serve two streams in
-            turn), the form of what it returned (see `frdiff.trees`) and which features are its.
-        idle: by number, the form, shapes and types of what the target's idle modules returned.
-    """
-
-    __slots__ = ("fresh", "history", "idle", "turns")
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything stored."""
-        self.fresh: tuple[Tensor, ...] | None = None
-        self.history: tuple[tuple[Tensor, ...], ...] = ()
-        self.turns: list[tuple[Any, int, int]] = []
-        self.idle: dict[int, Any] = {}
-
-    def store(self, form: Any, features: tuple[Tensor, ...]) -> None:
-        """Take what the target returned in this step, the first time or once more."""
-        if self.fresh is None:
-            self.fresh, self.turns = (), []
-        begin = len(self.fresh)
-        self.fresh = self.fresh + features
-        self.turns.append((form, begin, len(self.fresh)))
-
-    def fits(self, fresh: tuple[Tensor, ...]) -> bool:
-        """Whether features have the shapes of those in the history."""
-        return not self.history or _shapes(self.history[0]) == _shapes(fresh)
-
-
-class Shelf:
-    """Slots that are filled together: the targets of one group, or the score.
-
-    Attributes:
-        slots: one per target.
-        depth: how many steps are kept.
-        nodes: coordinates of the steps in the slots' histories, newest first.
-        weights: in the current step, shape (depth,), of the history; with what the step itself
-            stores as the first where that is blended.
-    """
-
-    def __init__(self, count: int, depth: int) -> None:
-        self.slots = [Slot() for _ in range(count)]
-        self.depth = depth
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything stored."""
-        for slot in self.slots:
-            slot.clear()
-        self.nodes: list[float] = []
-        self.weights: Tensor | None = None
-
-    def value(self, place: int, turn: int = 0) -> tuple[Any, tuple[Tensor, ...]] | None:
-        """What slot `place` is forecast to hold at this step: form and features.
-
-        None if it was never filled. The features are nobody else's: whoever gets them may change
-        them in place.
-
-        Args:
-            turn: how often its target ran before in this pass.
-        """
-        slot = self.slots[place]
-        if self.weights is None or not slot.history or turn >= len(slot.turns):
-            return None
-        form, begin, end = slot.turns[turn]
-        history = tuple(features[begin:end] for features in slot.history)
-        if len(history) == 1:
-            return form, tuple(feature.clone() for feature in history[0])
-        return form, self._combined(history, self.weights)
-
-    def holds(self, place: int) -> bool:
-        """Whether slot `place` has a value."""
-        return self.weights is not None and bool(self.slots[place].history)
-
-    def blended(self, place: int) -> tuple[Tensor, ...] | None:
-        """What slot `place` stored in this step, weighed with its history; None if nothing was."""
-        slot = self.slots[place]
-        if slot.fresh is None or self.weights is None:
-            return slot.fresh
-        return self._combined((slot.fresh, *slot.history), self.weights)
-
-    @staticmethod
-    def _combined(history: tuple[tuple[Tensor, ...], ...], weights: Tensor) -> tuple[Tensor, ...]:
-        # Streams may differ in type, and lie on several devices.
-        return tuple(
-            combine(stream, weights.to(stream[0])) for stream in zip(*history, strict=True)
-        )
-
-    def commit(self, coordinate: float) -> None:
-        """Move what this step stored into the history, dropping what is older than `depth`."""
-        fresh = [slot.fresh for slot in self.slots]
-        if all(new is None for new in fresh):
-            return
-        if any(
-            new is not None and not slot.fits(new)
-            for slot, new in zip(self.slots, fresh, strict=True)
-        ):
-            self.nodes = []
-        # Second-order solvers evaluate twice at one noise level; the newer evaluation stays.
-        elif coordinate in self.nodes:
-            place = self.nodes.index(coordinate)
-            self.nodes.pop(place)
-            for slot in self.slots:
-                slot.history = slot.history[:place] + slot.history[place + 1 :]
-        self.nodes = [coordinate, *self.nodes][: self.depth]
-        for slot, new in zip(self.slots, fresh, strict=True):
-            kept = () if new is None else (new, *slot.history)[: len(self.nodes)]
-            # Padding has weight 0. A second tensor on the same memory, since a compiled graph
-            # made for one tensor given twice would not serve two different ones later.
-            missing = self.depth - len(kept)
-            slot.history = kept + tuple(_twins(kept[-1]) for _ in range(missing) if kept)
-            slot.fresh = None
-
-    def make_room(self) -> None:
-        """Keep one step fewer than `depth`: the next step stores another."""
-        self.nodes = self.nodes[: self.depth - 1]
-        for slot in self.slots:
-            slot.history = slot.history[: self.depth - 1]
-
-    def aim(self, weights: Sequence[float]) -> None:
-        """Set the weights of what is kept, newest first; those left out are 0."""
-        feature = next((slot.history[0][0] for slot in self.slots if slot.history), None)
-        if feature is not None:
-            self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], feature)
-
-    def tensors(self) -> Iterator[Tensor]:
-        """Everything held."""
-        for slot in self.slots:
-            yield from slot.fresh or ()
-            for features in slot.history:
-                yield from features
 
 
 class Context:
@@ -184,10 +44,12 @@ class Context:
         next: the context of the next call in the same step.
     """
 
-    def __init__(self, groups: Sequence[int], depth: int, score_depth: int) -> None:
+    def __init__(
+        self, groups: Sequence[int], depth: int, score_depth: int, opening: float = 1.0
+    ) -> None:
         self.next = self
         self.shelves = [Shelf(count, depth) for count in groups]
-        self.scores = Shelf(1 if score_depth else 0, score_depth)
+        self.scores = Shelf(1 if score_depth else 0, score_depth, opening)
         self.clear()
 
     def clear(self) -> None:
@@ -251,24 +113,6 @@ class Context:
         return self.stored or any(shelf.nodes for shelf in (*self.shelves, self.scores))
 
 
-def _shapes(features: tuple[Tensor, ...]) -> list[torch.Size]:
-    return [feature.shape for feature in features]
-
-
-def _twins(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Other tensors on the same memory."""
-    return tuple(feature.detach() for feature in features)
-
-
-def scalars(values: list[float], like: Tensor) -> Tensor:
-    """A tensor of `values`, of the type and on the device of `like`.
-
-    Filled on the device: a copy from the host would wait for all the work queued there.
-    """
-    fill = [torch.full((), value, dtype=like.dtype, device=like.device) for value in values]
-    return torch.stack(fill)
-
-
 class Bank:
     """The contexts of one denoiser, in the order of its calls within a step.
 
@@ -277,13 +121,19 @@ class Bank:
         depth: steps kept per target.
         score_depth: keyframes whose scores are kept.
         order: of the extrapolation, at most depth - 1; it takes one stored step more.
+        opening: the weight of a run's first score.
     """
 
     def __init__(
-        self, groups: Sequence[int], depth: int, score_depth: int = 0, order: int | None = None
+        self,
+        groups: Sequence[int],
+        depth: int,
+        score_depth: int = 0,
+        order: int | None = None,
+        opening: float = 1.0,
     ) -> None:
         self.taken = depth if order is None else order + 1
-        self._sizes = groups, depth, score_depth
+        self._sizes = groups, depth, score_depth, opening
         self.contexts: list[Context] = []
         # What is called when no other is left: it comes after itself.
         self.overflow = Context(*self._sizes)

@@ -30,20 +30,21 @@ def extrapolation_weights(nodes: Sequence[float], at: float) -> list[float]:
     return weights
 
 
-def combine(features: tuple[Tensor, ...], weights: Tensor) -> Tensor:
-    """The weighted sum of `features`, newest first, with weights that sum to 1.
+def combine(features: tuple[Tensor, ...], weights: Tensor, gain: Tensor | None = None) -> Tensor:
+    """The weighted sum of `features`, newest first.
 
     Args:
-        features: one to three tensors of the same shape.
+        features: one or more tensors of the same shape.
         weights: shape (len(features),), a tensor and not floats, so that a compiled graph stays
             valid when the weights change from step to step.
+        gain: what the weights sum to; None for 1.
     """
-    if len(features) == 1:
+    if gain is None and len(features) == 1:
         return features[0]
-    if len(features) == 2:
+    if gain is None and len(features) == 2:
         return torch.lerp(features[1], features[0], weights[0])
-    # As differences from the newest, so that rounded weights still sum to 1.
-    total = features[0]
+    # As differences from the newest, so that rounded weights still sum to what they should.
+    total = features[0] if gain is None else features[0] * gain
     for feature, weight in zip(features[1:], weights[1:], strict=True):
         total = torch.addcmul(total, feature - features[0], weight)
     return total

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.bank import Slot
 from frdiff.calls import copied, outline
 from frdiff.plan import Action
 from frdiff.policy import Policy
 from frdiff.progress import Progress
+from frdiff.shelf import Slot
 from frdiff.trees import filled, form_of, tensors_in
 from frdiff.wrapped import Wrapped
 
@@ -231,7 +231,7 @@ class DenoiserPatch:
             # Read only where it matters: what a keyframe reads would split its compiled graph.
             fits = now.action != Action.KEYFRAME and context.fits(shapes)
             earlier = context.scores.value(0) if fits and self.scores else None
-            blends = now.blends and context.fits(shapes)
+            blends = now.blends and (now.opens or context.fits(shapes))
             now.current = context
             now.reusing = now.action == Action.REUSE and fits
             now.turns = [0] * len(self.targets)

@@ -30,10 +30,10 @@ class Step:
             same.
         forecast_weights: of every group's last stored features, newest first, each summing to 1;
             None extrapolates.
-        score_weights: of the last keyframes' scores, newest first, summing to 1; what a jump
-            takes, and what is mixed in where the mixing weight is below 1; none extrapolates from
-            all that are kept. A keyframe's own score is the first of its own: more than one make
-            up for what the jumps before it missed.
+        score_weights: of the last keyframes' scores, newest first; what a jump takes, and what is
+            mixed in where the mixing weight is below 1; none extrapolates from all that are kept.
+            A keyframe's own score is the first of its own, and what it takes is their sum: more
+            than one make up for what the steps before it missed.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
             None decides nothing while sampling.
     """
@@ -47,8 +47,8 @@ class Step:
 
     @property
     def corrects(self) -> bool:
-        """Whether it is a keyframe that weighs earlier scores with its own."""
-        return self.action is Action.KEYFRAME and len(self.score_weights) > 1
+        """Whether it is a keyframe that does not take its own score as it is."""
+        return self.action is Action.KEYFRAME and self.score_weights not in ((), (1.0,))
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 
-from frdiff.bank import Bank, Context, scalars
+from frdiff.bank import Bank, Context
 from frdiff.calls import tensors_within
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
+from frdiff.shelf import scalars
 
 __all__ = ["Progress", "Source"]
 
@@ -46,7 +47,9 @@ class Progress:
         reusing: whether that call reuses features.
         skipped: which targets are skipped then.
         turns: how often each target ran in that call.
-        blends: whether the next calls weigh their own score with those of earlier keyframes.
+        blends: whether the next calls weigh their own score, and with it those of earlier
+            keyframes.
+        opens: whether they are the first of a run.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
         threshold: the change of group 0 beyond which the next call computes after all; None once
             that is decided.
@@ -62,7 +65,8 @@ class Progress:
         self.groups = groups
         self._count = len(policy.groups)
         sizes = [groups.count(group) for group in range(self._count)]
-        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast)
+        self._weighs = policy.opening != 1
+        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast, policy.opening)
         self.start()
 
     def start(self) -> None:
@@ -70,7 +74,8 @@ class Progress:
         self.bank.clear()
         self.context = self.current = self.bank.contexts[0]
         self.action = Action.KEYFRAME
-        self.reusing = self.blends = False
+        self.reusing = False
+        self.opens, self.blends = True, self._weighs
         self.skipped = [True] * len(self.groups)
         self.turns = [0] * len(self.groups)
         self.mixing_weight = torch.ones(())
@@ -92,12 +97,12 @@ class Progress:
         """
         self.action = step.action
         self.threshold = step.threshold
-        self.blends = step.corrects
+        self.opens, self.blends = False, step.corrects
         if step.action is Action.KEYFRAME:
             self.change = 0.0
-            self.bank.make_room(range(self._count), score=True)
             if self.blends:
                 self.bank.aim(coordinate, step)
+            self.bank.make_room(range(self._count), score=True)
             return
         if step.threshold is None:  # else its change from the last step is still to be seen
             self.bank.make_room(step.computed, score=False)

@@ -59,6 +59,11 @@ class Policy(ABC):
         """Scores of keyframes that must be kept, for jumps and mixing; 0 if none is ever taken."""
 
     @property
+    def opening(self) -> float:
+        """The weight of a run's first score; the other weights are in the plan."""
+        return 1.0
+
+    @property
     def depth(self) -> int:
         """Features that must be kept per target."""
         return self.forecast + 1

@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Sequence
 
-__all__ = ["check_float", "check_int", "check_weights", "checked_list", "quote"]
+__all__ = ["SUM_TOLERANCE", "check_float", "check_int", "check_weights", "checked_list", "quote"]
 
 SUM_TOLERANCE = 1e-6
 MAX_WEIGHT = 100.0
@@ -37,13 +37,13 @@ def checked_list(name: str, value: object) -> list:
     return list(value)
 
 
-def check_weights(name: str, value: object, most: int) -> tuple[float, ...]:
-    """One to `most` weights that sum to 1."""
+def check_weights(name: str, value: object, most: int, *, free: bool = False) -> tuple[float, ...]:
+    """One to `most` weights that sum to 1, or to anything where they are free."""
     weights = checked_list(name, value)
     if not 1 <= len(weights) <= most:
         raise ValueError(f"{name} must be 1 to {most} numbers, got {len(weights)}")
     for weight in weights:
         check_float(name, weight, -MAX_WEIGHT, MAX_WEIGHT)
-    if abs(sum(weights) - 1) > SUM_TOLERANCE:
+    if not free and abs(sum(weights) - 1) > SUM_TOLERANCE:
         raise ValueError(f"{name} must sum to 1, got {quote(weights)}")
     return tuple(weights)

@@ -35,8 +35,9 @@ class TablePolicy(Policy):
             that names it, and must belong to one.
         mixing_weights: per step, the share of the reuse score in [0, 1], 0 = jump, ignored at
             keyframes; None takes the reuse score alone.
-        score_weights: per step, weights of the last keyframes' scores, newest first, summing to
-            1, a keyframe's own as its first; None takes the last one.
+        score_weights: per step, weights of the last keyframes' scores, newest first, a keyframe's
+            own as its first; None takes the last one. They may sum to anything: a solver's step
+            is as long as its score.
         forecast_weights: per step and group, weights of the group's last stored features, newest
             first, summing to 1; None extrapolates, at every step or at one.
         forecast, targets, coordinate: see `Policy`; without a reuse step `targets` may be `()`,
@@ -73,7 +74,8 @@ class TablePolicy(Policy):
             self._set("mixing_weights", tuple(weights))
         if self.score_weights is not None:
             rows = self._per_step("score_weights", self.score_weights)
-            checked = [check_weights("score weights of a step", row, MAX_WEIGHTS) for row in rows]
+            said = "score weights of a step"
+            checked = [check_weights(said, row, MAX_WEIGHTS, free=True) for row in rows]
             self._set("score_weights", tuple(checked))
         if self.forecast_weights is not None:
             rows = self._per_step("forecast_weights", self.forecast_weights)
@@ -100,6 +102,11 @@ class TablePolicy(Policy):
     def score_depth(self) -> int:
         """Scores of keyframes that must be kept."""
         return self.plan(self.num_steps).score_depth
+
+    @property
+    def opening(self) -> float:
+        """The weight of step 0's score."""
+        return self.score_weights[0][0] if self.score_weights else 1.0
 
     @property
     def depth(self) -> int:

@@ -25,7 +25,7 @@ from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
 from frdiff.search.measure import MOST_DECIBELS, Measure
-from frdiff.search.outset import space_of, targets_of, truth_of
+from frdiff.search.outset import learner_of, space_of, targets_of, truth_of
 from frdiff.search.solvers import solvers_of
 from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject
 from frdiff.search.tuner import Tuner, versions
@@ -121,9 +121,10 @@ def tune(
         vary: what to choose, of `"keyframes"` (one by one, beyond evenly crowded ones),
             `"steps"` (more than the budget pays for in full), `"reuse"` (steps with stored
             features), `"targets"` (the last ones may be computed in such steps), `"jumps"` (steps
-            without a network call) and `"weights"` (forecasts fitted to every target and step, and
-            jumps steered towards where the full run leads; extrapolated otherwise). Mixing weights
-            are not among them: what a reuse step's score would be, no full run shows.
+            without a network call) and `"weights"` (forecasts fitted to every target and step,
+            jumps steered towards where the full run leads, and at last the weights of all scores
+            learnt, see `frdiff.search.learn`; extrapolated otherwise). Mixing weights are not among
+            them: what a reuse step's score would be, no full run shows.
         targets: see `Policy`. Where `"all"` finds none, or MACs cannot be counted, steps between
             keyframes are jumps only, with a warning.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
@@ -137,7 +138,7 @@ def tune(
         quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
         samples: in each half, drawn 8 at a time; a function is called once for every 8.
         evaluations: policies to measure at most for a budget; by default as many as take the time
-            of 12 full runs.
+            of 6 full runs. Learning takes twice that time at most.
         seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
             one machine with one number of threads.
         workers: processes to draw with; they do not change the policies.
@@ -188,9 +189,15 @@ def tune(
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
         climbs = "keyframes" in vary
-        tuner = Tuner(subject, space, calibration, held_out, quantile, climbs, seed, truth)
         budgets = [full * share for share in shares]
         asked = budgets or [full / 2] * SEARCHES
+
+        def on_round(share: float) -> None:
+            on_event(Progress(f"learning weights, {share:.0%}", len(calibration.asked), total))
+
+        learner = learner_of(subject, truth.setting, halves[0], notes, on_round)
+        learns = learner if "weights" in vary else None
+        tuner = Tuner(subject, space, calibration, held_out, quantile, climbs, seed, truth, learns)
         total = sum(evaluations or tuner.evaluations(budget) for budget in asked)
 
         def on_found(candidate: Candidate, left: int) -> None:

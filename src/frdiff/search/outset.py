@@ -1,24 +1,25 @@
 """What a search begins with: its targets, what there is to choose from, the converged solution."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from frdiff.adapters import find_targets
 from frdiff.policy import TablePolicy, Targets
-from frdiff.policy.checks import checked_list
+from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.journal import Journal
+from frdiff.search.learn import Learnt, learn_weights
 from frdiff.search.measure import digest_of
 from frdiff.search.record import Recording, record
 from frdiff.search.solvers import Lengths, Truth, converged
 from frdiff.search.space import Space, in_full, table_of
 from frdiff.search.steer import steered_weights
 from frdiff.search.subject import Batch, Subject
-from frdiff.search.tuner import AGREED, RECORDED
+from frdiff.search.tuner import AGREED, RECORDED, Learner
 from frdiff.setting import Setting
 
-__all__ = ["space_of", "targets_of", "truth_of"]
+__all__ = ["learner_of", "space_of", "targets_of", "truth_of"]
 
 TAILS = (0, 1, 2, 3, 4, 6)
 
@@ -114,3 +115,26 @@ def truth_of(subject: Subject, num_steps: int, space: Space, batch: Batch, notes
         notes[question] = [setting.scheduler, setting.steps, found.agreement, found.drawn]
     solver, steps, agreement, drawn = checked_list("the converged solution", notes[question])
     return Truth(Setting(steps, in_full(space.length(solver, steps)), solver), agreement, drawn)
+
+
+def learner_of(
+    subject: Subject,
+    truth: Setting,
+    batches: Sequence[Batch],
+    notes: Journal,
+    on_round: Callable[[float], None],
+) -> Learner:
+    """What learns score weights, each once for a journal; see `frdiff.search.learn`."""
+
+    def learn(setting: Setting, allowed: float) -> Learnt | None:
+        question = f"learnt weights {digest_of(setting)} {allowed:.3f}"
+        if question not in notes:
+            found = learn_weights(subject, setting, truth, batches, allowed, on_round)
+            notes[question] = None if found is None else [found.rows, found.spent]
+        if notes[question] is None:
+            return None
+        rows, spent = checked_list("learnt weights in the journal", notes[question])
+        check_float("what learning took", spent, 0, 1e9)
+        return Learnt(rows, spent)
+
+    return learn

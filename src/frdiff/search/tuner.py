@@ -1,14 +1,15 @@
 """A tuner: searches within budgets, and lets samples it has not searched on have a say."""
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 import numpy as np
 
 from frdiff.clock import noise_coordinates
 from frdiff.policy import Origin, TablePolicy, config_hash
+from frdiff.search.learn import Learnt
 from frdiff.search.measure import Measure, middle, standard_error
 from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import Truth
@@ -24,15 +25,18 @@ from frdiff.search.within import (
 from frdiff.setting import Setting
 from frdiff.version import __version__
 
-__all__ = ["AGREED", "RECORDED", "Tuned", "Tuner", "versions"]
+__all__ = ["AGREED", "RECORDED", "Learner", "Tuned", "Tuner", "versions"]
 
 RECORDED = 4  # samples of which full runs are recorded
 AGREED = 2  # samples from which the converged solution is chosen
 STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
-WORTH = 12  # full runs, spent on policies of one budget
+WORTH = 6  # full runs, spent on policies of one budget
+LEARNING = 12  # full runs, spent on the weights of the best of them
 LIBRARIES = ("diffusers", "torch")
+
+Learner = Callable[[Setting, float], Learnt | None]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class Tuner:
         climbs: whether single keyframes are moved.
         seed: of proposals.
         truth: what is measured against.
+        learner: score weights for a setting, learnt within steps computed of the calibration half;
+            None where weights are not to be chosen.
+        learnt: what it came to, by setting.
     """
 
     subject: Subject
@@ -73,6 +80,8 @@ class Tuner:
     climbs: bool
     seed: int
     truth: Truth
+    learner: Learner | None = None
+    learnt: dict[Setting, Learnt] = field(default_factory=dict)
 
     def evaluations(self, budget: float) -> int:
         """How many policies are worth measuring, within a budget in full steps."""
@@ -84,17 +93,32 @@ class Tuner:
         Args:
             evaluations: policies to measure; None for `self.evaluations(budget)`.
         """
+        evaluations = evaluations or self.evaluations(budget)
         candidates = search_within(
             budget,
             self.space,
             self.calibration,
-            evaluations=evaluations or self.evaluations(budget),
+            evaluations=evaluations,
             climbs=self.climbs,
             quantile=self.quantile,
             seed=self.seed,
             on_found=on_found,
         )
-        return self._decided(candidates)
+        share = evaluations / self.evaluations(budget)
+        return self._decided(candidates + self._learnt(candidates, share * LEARNING))
+
+    def _learnt(self, candidates: list[Candidate], full_runs: float) -> list[Candidate]:
+        """The best candidate with weights learnt, if that is paid for."""
+        if self.learner is None:
+            return []
+        best = max(candidates, key=lambda candidate: candidate.quality).setting
+        learnt = self.learner(best, full_runs * self.space.full)
+        if learnt is None:
+            return []
+        self.learnt[best] = learnt
+        setting = replace(best, policy=replace(table_of(best), score_weights=learnt.rows))
+        quality = middle(self.calibration([setting])[0], self.quantile)
+        return [Candidate("learning", setting, self.space.cost(setting), quality)]
 
     def keyframes_within(self, budget: float) -> int:
         """How many steps of the full run can compute, at least one.
@@ -173,7 +197,10 @@ class Tuner:
         few += sum(map(self.space.cost, self.space.steered.values()))
         few = RECORDED * few + AGREED * self.truth.drawn
         samples = sum(len(batch.prompts) for batch in self.calibration.batches)
-        return (sum(map(self.space.cost, asked)) + few / samples) / self.space.full
+        # Learning draws the converged solution once more, for its latents.
+        learning = sum(learnt.spent for learnt in self.learnt.values())
+        learning += self.space.cost(self.truth.setting) * len(self.learnt)
+        return (sum(map(self.space.cost, asked)) + few / samples + learning) / self.space.full
 
     def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.
