@@ -3,10 +3,13 @@
 The command line lists these in its help without waiting for torch and diffusers.
 """
 
+import re
 from typing import Any
 
 __all__ = [
     "FLOW_LEVELS",
+    "FLOW_NAME",
+    "FLOW_NAMES",
     "FLOW_SOLVERS",
     "METHODS",
     "OVERHEAD",
@@ -38,7 +41,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 # Likewise for flow matching, where classes may be of `frdiff.flow`, and noise levels other than the
-# pipeline's own. See `frdiff.schedulers` for the names that they make.
+# pipeline's own: `"flow-euler-karras"`, `"flow-unipc-shift-1.5"`.
 FLOW_SOLVERS = {
     "flow-euler": "FlowMatchEulerDiscreteScheduler",
     "flow-heun": "FlowHeunScheduler",
@@ -46,6 +49,15 @@ FLOW_SOLVERS = {
     "flow-dpm++": "FlowDPMScheduler",
 }
 FLOW_LEVELS = ("karras", "beta", "exponential")
+FLOW_NAME = re.compile(
+    rf"(?P<solver>{'|'.join(map(re.escape, FLOW_SOLVERS))})"
+    rf"(-(?P<levels>{'|'.join(FLOW_LEVELS)})|-shift-(?P<shift>\d+(\.\d+)?))?"
+)
+FLOW_NAMES = (
+    f"for flow matching {', '.join(FLOW_SOLVERS)}, with "
+    f"{', '.join(f'-{name}' for name in FLOW_LEVELS)} or a shift such as -shift-1.5 after it if "
+    "the noise levels are to change"
+)
 
 # How `tune` searches, what it varies, and what a step with stored features takes that its MACs do
 # not show.

@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.utils import is_scipy_available
 
 import frdiff.flow
-from frdiff.choices import FLOW_LEVELS, FLOW_SOLVERS, SCHEDULERS
+from frdiff.choices import FLOW_LEVELS, FLOW_NAME, FLOW_NAMES, FLOW_SOLVERS, SCHEDULERS
 
 __all__ = [
     "CONVERGED",
@@ -53,10 +53,6 @@ FLOWS_IF_TOLD = (
     "DPMSolverMultistepScheduler",
     "DPMSolverSinglestepScheduler",
     "DEISMultistepScheduler",
-)
-_FLOW_NAME = re.compile(
-    rf"(?P<solver>{'|'.join(map(re.escape, FLOW_SOLVERS))})"
-    r"(-(?P<levels>karras|beta|exponential)|-shift-(?P<shift>\d+(\.\d+)?))?"
 )
 
 
@@ -121,12 +117,10 @@ def set_scheduler(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:
         ValueError: unknown name, or one of flow matching for a pipeline of diffusion, or the
             reverse.
     """
-    match = _FLOW_NAME.fullmatch(name)
+    match = FLOW_NAME.fullmatch(name)
     if name not in SCHEDULERS and match is None:
         raise ValueError(
-            f"no scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}, or for flow matching "
-            f"{', '.join(FLOW_SOLVERS)}, with -karras, -beta, -exponential or a shift such as "
-            "-shift-1.5 after it if the noise levels are to change"
+            f"no scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}, or {FLOW_NAMES}"
         )
     own = type(pipe.scheduler).__name__
     flow = is_flow(pipe.scheduler)
@@ -187,6 +181,6 @@ def crossed(ranked: Sequence[str | None]) -> list[str]:
     """
     if not any(name in FLOW_SOLVERS for name in ranked):
         return []
-    matches = [_FLOW_NAME.fullmatch(name or "flow-euler") for name in ranked]
+    matches = [FLOW_NAME.fullmatch(name or "flow-euler") for name in ranked]
     levels = [match[0][len(match["solver"]) :] for match in matches if match]
     return [solver + level for level in [*dict.fromkeys(levels)][:2] for solver in FLOW_SOLVERS]

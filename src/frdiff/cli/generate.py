@@ -10,7 +10,6 @@ from frdiff.cli.shared import (
     Device,
     Guidance,
     Model,
-    SchedulerName,
     Seed,
     Steps,
     TargetOption,
@@ -20,6 +19,7 @@ from frdiff.cli.shared import (
     num_steps_of,
     open_model,
     parsed_targets,
+    scheduler_name,
 )
 
 if TYPE_CHECKING:
@@ -34,8 +34,13 @@ Align = Annotated[
     str, typer.Option(help="Count keyframes from the start, or from the end: the last step back.")
 ]
 SchedulerOption = Annotated[
-    SchedulerName | None,
-    typer.Option("--scheduler", help="Default: a tuned policy's, or the model's own."),
+    str | None,
+    typer.Option(
+        "--scheduler",
+        parser=scheduler_name,
+        metavar="NAME",
+        help="Such as dpm++, flow-heun-beta; default: a tuned policy's, or the model's own.",
+    ),
 ]
 
 # Options that say what a policy is, those that say nothing to jumps, and those of score mixing.
@@ -112,7 +117,7 @@ def generate(
     pipe = open_model(model, device)
     check_drawing(pipe, prompts, guidance)
     if scheduler is not None:
-        set_scheduler(pipe, scheduler.value)
+        set_scheduler(pipe, scheduler)
     solver = chosen.origin.solver if chosen.origin and scheduler is None else None
     guidance = GUIDANCE.get(model) if guidance is None else guidance
     inputs = INPUTS.get(model, {})

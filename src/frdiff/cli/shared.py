@@ -6,7 +6,6 @@ import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from frdiff.choices import SCHEDULERS
+from frdiff.choices import FLOW_NAME, FLOW_NAMES, SCHEDULERS
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -30,7 +29,15 @@ MAX_REASON = 300
 out = Console()
 err = Console(stderr=True)
 
-SchedulerName = StrEnum("SchedulerName", list(SCHEDULERS))  # type: ignore[misc]
+
+def scheduler_name(value: str) -> str:
+    """The name of a scheduler, if it is one; whether the model can take it shows later."""
+    if value not in SCHEDULERS and not FLOW_NAME.fullmatch(value):
+        raise typer.BadParameter(
+            f"{value!r} is not one of {', '.join(SCHEDULERS)}, nor {FLOW_NAMES}"
+        )
+    return value
+
 
 Model = Annotated[str, typer.Argument(help="A shipped model (emoji), a folder or a hub id.")]
 Forecast = Annotated[int, typer.Option(help="0 copies features, 1 extrapolates, 2 quadratically.")]

@@ -16,7 +16,6 @@ from frdiff.cli.shared import (
     Device,
     Guidance,
     Model,
-    SchedulerName,
     TargetOption,
     check_drawing,
     check_without,
@@ -25,6 +24,7 @@ from frdiff.cli.shared import (
     parsed_targets,
     print_json,
     progress,
+    scheduler_name,
     typed,
 )
 
@@ -65,7 +65,12 @@ def tune(
     ] = METHODS[0],
     steps: Annotated[int, typer.Option(min=2, help="Steps of the full run.")] = 25,
     scheduler: Annotated[
-        SchedulerName | None, typer.Option(help="Of the full run; default: the model's own.")
+        str | None,
+        typer.Option(
+            parser=scheduler_name,
+            metavar="NAME",
+            help="Of the full run, such as dpm++ or flow-euler; default: the model's own.",
+        ),
     ] = None,
     allow_scheduler: Annotated[
         bool, typer.Option("--allow-scheduler", help="Choose the solver, too, where it is better.")
@@ -134,7 +139,7 @@ def tune(
         pool = list(prompts or ()) or (shipped_captions(model) if shipped else None)
         check_drawing(pipe, pool or (), guidance)
         if scheduler is not None:
-            set_scheduler(pipe, scheduler.value)
+            set_scheduler(pipe, scheduler)
         with progress("measuring the full run") as show:
             best: list[Candidate] = []
 
