@@ -74,6 +74,7 @@ def test_a_second_call_decides_as_the_first():
         assert run.stats.bank_bytes == 0
 
 
+@pytest.mark.slow
 def test_the_graph_breaks_where_it_decides():
     unet, scheduler = make_unet(), ddim()
     expected = []

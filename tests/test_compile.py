@@ -1,5 +1,7 @@
 """`torch.compile(fullgraph=True)`: one graph per kind of step, no break, the same outputs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -28,6 +30,11 @@ CORRECTED = frdiff.TablePolicy(
     mixing_weights=[1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 1],
     score_weights=[*[[1.0]] * 4, *[[1.5, -0.5]] * 4, *[[1.0]] * 2, [2.0, -0.5, -0.5], [1.0]],
 )
+# The first step alone weighs its score with nothing before it.
+LEARNT = replace(
+    CORRECTED,
+    score_weights=[[0.8], *[[0.9]] * 3, *[[1.4, -0.5]] * 4, [0.8], [1.1], [1.7, -0.6], [1.2]],
+)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the plan computes 100%"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -48,11 +55,12 @@ def eager(policy, **options):
         return loop(unet, scheduler, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["apply-compile", "compile-apply", "compile-run-apply"])
 @pytest.mark.parametrize(
     ("policy", "kinds"),
-    [(FORECAST, 2), (PAPER, 3), (EVERY, 1), (TABLE, 4), (CORRECTED, 3)],
-    ids=["forecast", "paper", "every", "table", "corrected"],
+    [(FORECAST, 2), (PAPER, 3), (EVERY, 1), (TABLE, 4), (CORRECTED, 3), (LEARNT, 3)],
+    ids=["forecast", "paper", "every", "table", "corrected", "learnt"],
 )
 def test_one_graph_per_kind_of_step(order, policy, kinds):
     unet, scheduler = make_unet(), ddim()

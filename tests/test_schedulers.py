@@ -252,6 +252,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", sorted(CLASSES.keys() - NO_STEP.keys()))
 def test_with_a_unet(name, policy):

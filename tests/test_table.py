@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from diffusers import EulerDiscreteScheduler
 
 import frdiff
-from conftest import ddim, loop, make_unet
+from conftest import ddim, loop, make_pixel_unet, make_unet
 from frdiff.adapters import find_targets, grouped
 from frdiff.plan import Action
 from test_patch import Doubling, drive
@@ -157,7 +158,8 @@ def test_wildcards_make_groups():
         ({"groups": [["first"], []]}, "a group must be a list of wildcards"),
         ({"mixing_weights": [1.0]}, "mixing_weights needs one row per step"),
         ({"mixing_weights": [1.5] * 12}, "a mixing weight must be from 0 to 1, got 1.5"),
-        ({"score_weights": [[0.5]] * 12}, "must sum to 1"),
+        ({"score_weights": [[101.0]] * 12}, "must be from -100 to 100, got 101"),
+        ({"forecast_weights": [None, [[0.5], [1.0]], *[None] * 10]}, "must sum to 1"),
         ({"score_weights": [[]] * 12}, "must be 1 to 4 numbers, got 0"),
         (
             {"score_weights": [[1.0], *[[0.5, 0.5]] * 11], "mixing_weights": [0.0] * 12},
@@ -211,3 +213,50 @@ def test_jumps_alone_store_no_features():
     # Two scores of one number each at most, and no feature.
     assert run.stats.bank_bytes_peak <= 2 * torch.zeros(1, 1).nbytes * 2
     assert not policy.reuses
+
+
+@pytest.mark.parametrize("calls", [1, 2], ids=["one-call", "guidance-in-two-calls"])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_score_weights_of_any_sum_are_what_the_solver_gets(depth, calls):
+    """By hand: x += step * (weighted sum of the scores so far), jumps and the first step too."""
+    steps, jumps = 10, (2, 4, 7)
+    rows, known = [], 0
+    for step in range(steps):
+        known += step not in jumps
+        rows.append([0.9 + 0.02 * step, -0.3, 0.2, 0.05][: min(known, depth)])
+    policy = frdiff.TablePolicy(
+        steps,
+        [() if step in jumps else (0,) for step in range(steps)],
+        mixing_weights=[float(step not in jumps) for step in range(steps)],
+        score_weights=rows,
+        targets=(),
+    )
+    unet, scheduler = make_pixel_unet(), EulerDiscreteScheduler()
+    noise = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def sampled(score_of):
+        scheduler.set_timesteps(steps)
+        x = noise * scheduler.init_noise_sigma
+        for step, t in enumerate(scheduler.timesteps):
+            x = score_of(step, x / (scheduler.sigmas[step] ** 2 + 1) ** 0.5, t, x)
+        return x
+
+    def solved(step, scaled, t, x):
+        scheduler.scale_model_input(x, t)  # it wants to be asked
+        scores = [unet(scaled * (1 + number), t).sample for number in range(calls)]
+        return scheduler.step(sum(scores), t, x).prev_sample
+
+    stored = []
+
+    def by_hand(step, scaled, t, x):
+        if step not in jumps:
+            stored.insert(0, sum(unet(scaled * (1 + number), t).sample for number in range(calls)))
+        taken = sum(w * score for w, score in zip(rows[step], stored, strict=False))
+        return x + (scheduler.sigmas[step + 1] - scheduler.sigmas[step]) * taken
+
+    with torch.no_grad():
+        expected = sampled(by_hand)
+        with frdiff.apply(unet, policy, scheduler=scheduler):
+            found = sampled(solved), sampled(solved)
+    for sample in found:
+        torch.testing.assert_close(sample, expected, rtol=1e-4, atol=1e-4)

@@ -110,6 +110,7 @@ def test_slices_and_tiles_of_the_decoder():
     follows_changes(pipe, draw, lambda: pipe.vae.disable_tiling(), lambda: pipe.vae.enable_tiling())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["compiled-first", "applied-first"])
 @pytest.mark.parametrize("name", ["stable-diffusion", "wan", "flux"])
 def test_regional_compilation(name, before):

@@ -6,7 +6,7 @@ import pytest
 from frdiff.policy import UniformPolicy
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure, decibels, middle, standard_error
-from frdiff.search.subject import Batch
+from frdiff.search.subject import Batch, Drawn
 from frdiff.setting import Setting
 
 
@@ -51,7 +51,8 @@ def measure_with(asked, journal):
     def engine(jobs):
         for setting, batch in jobs:
             asked.append((setting.steps, batch.seed))
-            yield np.full((len(batch.prompts), 2), setting.steps / 10)
+            samples = np.full((len(batch.prompts), 2), setting.steps / 10)
+            yield Drawn(samples, samples)
 
     batches = [Batch(0, ("a", "b")), Batch(2, ("c",))]
     return Measure(engine, constant(0), batches, journal, "calibration", 1.0)

@@ -1,5 +1,6 @@
 """A tiny model of every denoiser class of diffusers, with two or more of each kind of block."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,9 @@ from frdiff.catalogue import example_call
 from zoo import blocks, images, molecules, sequences, sound, streams, unets, video
 
 __all__ = ["DENOISERS", "READS_CONTENTS", "make_denoiser", "tiny_call"]
+
+# Where the models of the zoo run, such as cuda.
+DEVICE = os.environ.get("FRDIFF_TEST_DEVICE", "cpu")
 
 CONFIGS: dict[str, dict[str, Any]] = (
     unets.CONFIGS
@@ -49,7 +53,7 @@ def make_denoiser(name: str, seed: int = 0) -> nn.Module:
                 parameter.normal_(std=(len(parameter) / parameter.numel()) ** 0.5)
             else:
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    return PREPARED.get(name, lambda same: same)(model)
+    return PREPARED.get(name, lambda same: same)(model).to(DEVICE)
 
 
 def tiny_call(name: str, model: nn.Module, batch: int = 1, **size: Any) -> dict[str, Any]:

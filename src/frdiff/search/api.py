@@ -195,7 +195,7 @@ def tune(
         def on_round(share: float) -> None:
             on_event(Progress(f"learning weights, {share:.0%}", len(calibration.asked), total))
 
-        learner = learner_of(subject, truth.setting, halves[0], notes, on_round)
+        learner = learner_of(subject, calibration, notes, on_round)
         learns = learner if "weights" in vary else None
         tuner = Tuner(subject, space, calibration, held_out, quantile, climbs, seed, truth, learns)
         total = sum(evaluations or tuner.evaluations(budget) for budget in asked)

@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 
-from frdiff.search.subject import Batch, Subject
+from frdiff.search.subject import Batch, Drawn, Subject
 from frdiff.setting import Setting
 
 __all__ = ["Engine", "Job", "engine_of"]
 
 Job = tuple[Setting, Batch]
-Engine = Callable[[Sequence[Job]], Iterable[np.ndarray]]
+Engine = Callable[[Sequence[Job]], Iterable[Drawn]]
 
 
 @contextmanager
@@ -33,7 +32,7 @@ def engine_of(subject: Subject, workers: int = 1) -> Iterator[Engine]:
         ValueError: the subject cannot be sent to another process.
     """
     if workers == 1:
-        yield lambda jobs: (subject.draw(*job) for job in jobs)
+        yield lambda jobs: (subject.drawn(*job) for job in jobs)
         return
     try:
         sent = pickle.dumps(subject)
@@ -61,5 +60,5 @@ class _Worker:
         cls.subject = pickle.loads(sent)  # our own bytes, never a file
 
     @classmethod
-    def draw(cls, job: Job) -> np.ndarray:
-        return cls.subject.draw(*job)
+    def draw(cls, job: Job) -> Drawn:
+        return cls.subject.drawn(*job)

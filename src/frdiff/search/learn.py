@@ -58,28 +58,24 @@ class Learnt:
 def learn_weights(
     subject: Subject,
     setting: Setting,
-    truth: Setting,
     batches: Sequence[Batch],
+    wanted: Sequence[np.ndarray],
     allowed: float,
     on_round: Callable[[float], None] = lambda share: None,
 ) -> Learnt | None:
     """Score weights for the table of a setting, learnt from where they are; None if not paid for.
 
     Args:
-        truth: the setting of the converged solution.
         batches: the samples to learn from.
-        allowed: steps computed of all of them, at most; those of the truth are not counted.
+        wanted: final latents of the converged solution, batch by batch.
+        allowed: steps computed of all of them, at most.
         on_round: called with the share of it that is spent.
     """
     weights = _Weights.within(table_of(setting), SHARE * allowed)
     if weights is None:
         return None
     drawing = replace(subject, latents=True) if isinstance(subject, PipelineSubject) else subject
-
-    def final(setting: Setting) -> np.ndarray:
-        return np.concatenate([_elements(drawing.draw(setting, batch)) for batch in batches])
-
-    wanted = final(truth)
+    true = np.concatenate([*map(_elements, wanted)])
     with taped(drawing, setting.scheduler, weights.table.num_steps) as tape:
 
         def errors(values: np.ndarray, known: int | None = None) -> np.ndarray:
@@ -88,7 +84,8 @@ def learn_weights(
                 tape.record()
             else:
                 tape.play(known)
-            return final(Setting(setting.steps, weights.policy(values))) - wanted
+            made = Setting(setting.steps, weights.policy(values))
+            return np.concatenate([_elements(drawing.draw(made, b)) for b in batches]) - true
 
         values, spent = _least(errors, weights, allowed, on_round)
     return Learnt(weights.rows(values), spent)

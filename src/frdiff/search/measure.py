@@ -10,7 +10,7 @@ import numpy as np
 from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.engine import Engine
 from frdiff.search.journal import Journal
-from frdiff.search.subject import Batch
+from frdiff.search.subject import Batch, Drawn
 from frdiff.setting import Setting
 
 __all__ = ["Measure", "decibels", "digest_of", "middle", "standard_error"]
@@ -51,7 +51,7 @@ class Measure:
         self.asked: dict[str, Setting] = {}
 
     @cached_property
-    def true_samples(self) -> list[np.ndarray]:
+    def true(self) -> list[Drawn]:
         """The converged solution, batch by batch."""
         return list(self.engine([(self.truth, batch) for batch in self.batches]))
 
@@ -65,8 +65,8 @@ class Measure:
         drawn = iter(self.engine(jobs))
         for question in new:
             found: list[float] = []
-            for truth in self.true_samples:
-                found += decibels(truth, next(drawn), self.peak)
+            for truth in self.true:
+                found += decibels(truth.samples, next(drawn).samples, self.peak)
             self.journal[question] = found
         return [self._answer(name) for name in names]
 

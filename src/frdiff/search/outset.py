@@ -10,7 +10,7 @@ from frdiff.policy import TablePolicy, Targets
 from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.journal import Journal
 from frdiff.search.learn import Learnt, learn_weights
-from frdiff.search.measure import digest_of
+from frdiff.search.measure import Measure, digest_of
 from frdiff.search.record import Recording, record
 from frdiff.search.solvers import Lengths, Truth, converged
 from frdiff.search.space import Space, in_full, table_of
@@ -118,18 +118,20 @@ def truth_of(subject: Subject, num_steps: int, space: Space, batch: Batch, notes
 
 
 def learner_of(
-    subject: Subject,
-    truth: Setting,
-    batches: Sequence[Batch],
-    notes: Journal,
-    on_round: Callable[[float], None],
+    subject: Subject, measure: Measure, notes: Journal, on_round: Callable[[float], None]
 ) -> Learner:
-    """What learns score weights, each once for a journal; see `frdiff.search.learn`."""
+    """What learns score weights, each once for a journal; see `frdiff.search.learn`.
+
+    Args:
+        measure: whose samples it learns from.
+    """
 
     def learn(setting: Setting, allowed: float) -> Learnt | None:
         question = f"learnt weights {digest_of(setting)} {allowed:.3f}"
         if question not in notes:
-            found = learn_weights(subject, setting, truth, batches, allowed, on_round)
+            wanted = [drawn.latents for drawn in measure.true]
+            batches = measure.batches
+            found = learn_weights(subject, setting, batches, wanted, allowed, on_round)
             notes[question] = None if found is None else [found.rows, found.spent]
         if notes[question] is None:
             return None

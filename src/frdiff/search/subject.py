@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from frdiff.wrapped import Wrapped
 
 __all__ = [
     "Batch",
+    "Drawn",
     "Loop",
     "LoopSubject",
     "PipelineSubject",
@@ -53,6 +54,18 @@ class Batch:
 
     seed: int
     prompts: tuple[str, ...]
+
+
+class Drawn(NamedTuple):
+    """What one draw made, sample by sample.
+
+    Attributes:
+        samples: pictures, videos or sounds, or the final latents again.
+        latents: final latents.
+    """
+
+    samples: np.ndarray
+    latents: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -167,21 +180,27 @@ class PipelineSubject:
         return np.concatenate(made)[: len(batch.prompts)]
 
     def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
-        """Pictures, videos, sounds or final latents (N, ...).
+        """Pictures, videos, sounds or final latents (N, ...); see `drawn`."""
+        return self.drawn(setting, batch, on_run).samples
+
+    def drawn(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> Drawn:
+        """What a setting makes of a batch.
 
         Args:
             on_run: gets the run after each pipeline call.
         """
-        drawn = []
+        samples, finals = [], []
         with _without_advice(), setting.attached(self.pipe) as run:
             if run is None:
                 raise ValueError("a setting to be measured needs a policy")
             for call in calls_for(batch.prompts, batch.seed, self.per_call):
                 result = self._call(call, setting.steps)
                 on_run(run)
-                made = _array(run.latents) if self.latents else as_array(result)
-                drawn.append(made[: len(call.seeds)])
-        return np.concatenate(drawn)[: len(batch.prompts)]
+                finals.append(_array(run.latents)[: len(call.seeds)])
+                made = finals[-1] if self.latents else as_array(result)
+                samples.append(made[: len(call.seeds)])
+        count = len(batch.prompts)
+        return Drawn(np.concatenate(samples)[:count], np.concatenate(finals)[:count])
 
     def _call(self, call: Call, steps: int, gradient: bool = False) -> Any:
         output_type = "latent" if self.latents else "np"
@@ -238,6 +257,10 @@ class LoopSubject:
 
     def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
         """Final latents (N, ...)."""
+        return self.drawn(setting, batch, on_run).latents
+
+    def drawn(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> Drawn:
+        """What a setting makes of a batch: final latents."""
         if setting.policy is None:
             raise ValueError("a setting to be measured needs a policy")
         with (
@@ -246,7 +269,7 @@ class LoopSubject:
         ):
             latents = self.run(setting.steps, batch)
             on_run(run)
-            return _array(latents)
+            return Drawn(_array(latents), _array(latents))
 
 
 Subject = PipelineSubject | LoopSubject

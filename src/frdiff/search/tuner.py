@@ -197,9 +197,7 @@ class Tuner:
         few += sum(map(self.space.cost, self.space.steered.values()))
         few = RECORDED * few + AGREED * self.truth.drawn
         samples = sum(len(batch.prompts) for batch in self.calibration.batches)
-        # Learning draws the converged solution once more, for its latents.
         learning = sum(learnt.spent for learnt in self.learnt.values())
-        learning += self.space.cost(self.truth.setting) * len(self.learnt)
         return (sum(map(self.space.cost, asked)) + few / samples + learning) / self.space.full
 
     def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
