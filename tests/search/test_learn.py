@@ -105,6 +105,6 @@ def test_reuse_steps_keep_the_score_that_they_compute():
     reuse = TablePolicy(10, [*[(0,), ()] * 3, *[(0,)] * 4], targets="residual")
     batch = Batch(3, ("", ""))
     wanted = [subject.draw(Setting(30, in_full(30)), batch)]
-    learnt = learn_weights(subject, Setting(10, reuse), [batch], wanted, 100.0)
+    learnt = learn_weights(subject, Setting(10, reuse), [batch], wanted, 400.0)
     assert [len(row) for row in learnt.rows] == [1, 1, 2, 1, 3, 1, 4, 4, 4, 4]
     assert [learnt.rows[step] for step in (1, 3, 5)] == [[1.0]] * 3

@@ -34,10 +34,11 @@ CHANGE = 1e-2  # of a weight, to see what it does
 LONGEST = 0.5  # by which a weight changes at a time
 DAMPING = 0.1  # at first; less after a step that gains, more after one that does not
 EASE, TIGHTEN = 0.3, 10.0
+ALIKE = 0.03
 PATIENCE = 3  # steps that gain nothing before all is looked at anew
 GAIN = 0.03  # of the mean logarithm of squared errors: 0.13 dB
 NEAR = 0.5  # above the best loss, within which a step says something of the slopes
-SHARE = 0.4  # of what may be spent, for the first look at all weights
+SHARE = 0.6  # of what may be spent, for the first look at all weights
 DIGITS = 7
 TINY = 1e-12  # of the largest error, which counts as none
 
@@ -218,6 +219,7 @@ def _change(slopes: np.ndarray, errors: np.ndarray, damping: float) -> np.ndarra
     shares = 1 / np.maximum(squares, TINY * squares.max() + np.finfo(float).tiny)
     normal = np.einsum("sep,seq,s->pq", slopes, slopes, shares, optimize=True)
     slope = np.einsum("sep,se,s->p", slopes, errors, shares, optimize=True)
-    scale = np.diag(normal) + TINY * np.trace(normal) + np.finfo(float).tiny
+    # Marquardt's scale lets weights that do little change much, so all are damped a little alike.
+    scale = np.diag(normal) + ALIKE * np.trace(normal) / len(normal) + np.finfo(float).tiny
     change = -np.linalg.solve(normal + damping * np.diag(scale), slope)
-    return change * min(1.0, LONGEST / max(np.abs(change).max(), np.finfo(float).tiny))
+    return np.clip(change, -LONGEST, LONGEST)

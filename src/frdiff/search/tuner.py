@@ -108,17 +108,26 @@ class Tuner:
         return self._decided(candidates + self._learnt(candidates, share * LEARNING))
 
     def _learnt(self, candidates: list[Candidate], full_runs: float) -> list[Candidate]:
-        """The best candidate with weights learnt, if that is paid for."""
+        """Fewer steps and the best candidate with weights learnt, as far as that is paid for.
+
+        Weights that are learnt make up for steps left out, so that evaluations count for more than
+        where they are; but a search may know a better place for them than any solver has.
+        """
         if self.learner is None:
             return []
-        best = max(candidates, key=lambda candidate: candidate.quality).setting
-        learnt = self.learner(best, full_runs * self.space.full)
-        if learnt is None:
-            return []
-        self.learnt[best] = learnt
-        setting = replace(best, policy=replace(table_of(best), score_weights=learnt.rows))
-        quality = middle(self.calibration([setting])[0], self.quantile)
-        return [Candidate("learning", setting, self.space.cost(setting), quality)]
+        best = max(candidates, key=lambda candidate: candidate.quality)
+        starts = {start.setting: start for start in (candidates[0], best)}
+        found = []
+        for start in starts:
+            learnt = self.learner(start, full_runs / len(starts) * self.space.full)
+            if learnt is None:
+                continue
+            self.learnt[start] = learnt
+            policy = replace(table_of(start), score_weights=learnt.rows)
+            setting = replace(start, policy=policy)
+            quality = middle(self.calibration([setting])[0], self.quantile)
+            found.append(Candidate("learning", setting, self.space.cost(setting), quality))
+        return found
 
     def keyframes_within(self, budget: float) -> int:
         """How many steps of the full run can compute, at least one.
