@@ -17,6 +17,8 @@ __all__ = ["filled", "form_of", "mapped", "tensors_in"]
 
 def mapped(tree: Any, change: Callable[[Tensor], Any]) -> Any:
     """The tree with `change` made to each of its floating tensors, in order."""
+    if tree is None:  # torch up to 2.11 cannot trace whether it is a dataclass
+        return None
     if isinstance(tree, Tensor):
         return change(tree) if tree.is_floating_point() or tree.is_complex() else tree
     if is_dataclass(tree) and not isinstance(tree, type):
@@ -51,6 +53,8 @@ def filled(form: Any, tensors: Sequence[Tensor]) -> Any:
 def _filled(form: Any, tensors: Iterator[Tensor]) -> Any:
     if form is ...:
         return next(tensors)
+    if form is None:
+        return None
     if is_dataclass(form) and not isinstance(form, type):
         return type(form)(**{name: _filled(value, tensors) for name, value in _entries(form)})
     if isinstance(form, dict):

@@ -138,7 +138,7 @@ def tune(
         quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
         samples: in each half, drawn 8 at a time; a function is called once for every 8.
         evaluations: policies to measure at most for a budget; by default as many as take the time
-            of 6 full runs. Learning takes twice that time at most.
+            of 5 full runs. Learning takes the time of 12 more at most.
         seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
             one machine with one number of threads.
         workers: processes to draw with; they do not change the policies.

@@ -32,7 +32,7 @@ AGREED = 2  # samples from which the converged solution is chosen
 STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
-WORTH = 6  # full runs, spent on policies of one budget
+WORTH = 5  # full runs, spent on policies of one budget
 LEARNING = 12  # full runs, spent on the weights of the best of them
 LIBRARIES = ("diffusers", "torch")
 
@@ -108,26 +108,26 @@ class Tuner:
         return self._decided(candidates + self._learnt(candidates, share * LEARNING))
 
     def _learnt(self, candidates: list[Candidate], full_runs: float) -> list[Candidate]:
-        """Fewer steps and the best candidate with weights learnt, as far as that is paid for.
+        """The candidate of the most keyframes with weights learnt, if that is paid for.
 
-        Weights that are learnt make up for steps left out, so that evaluations count for more than
-        where they are; but a search may know a better place for them than any solver has.
+        Of several the best. Weights that are learnt make up for where steps are and what jumps
+        miss, not for scores that were never computed.
         """
         if self.learner is None:
             return []
-        best = max(candidates, key=lambda candidate: candidate.quality)
-        starts = {start.setting: start for start in (candidates[0], best)}
-        found = []
-        for start in starts:
-            learnt = self.learner(start, full_runs / len(starts) * self.space.full)
-            if learnt is None:
-                continue
-            self.learnt[start] = learnt
-            policy = replace(table_of(start), score_weights=learnt.rows)
-            setting = replace(start, policy=policy)
-            quality = middle(self.calibration([setting])[0], self.quantile)
-            found.append(Candidate("learning", setting, self.space.cost(setting), quality))
-        return found
+
+        def promise(candidate: Candidate) -> tuple[int, float]:
+            table = table_of(candidate.setting)
+            return len(table.plan(table.num_steps).keyframes), candidate.quality
+
+        start = max(candidates, key=promise).setting
+        learnt = self.learner(start, full_runs * self.space.full)
+        if learnt is None:
+            return []
+        self.learnt[start] = learnt
+        setting = replace(start, policy=replace(table_of(start), score_weights=learnt.rows))
+        quality = middle(self.calibration([setting])[0], self.quantile)
+        return [Candidate("learning", setting, self.space.cost(setting), quality)]
 
     def keyframes_within(self, budget: float) -> int:
         """How many steps of the full run can compute, at least one.
