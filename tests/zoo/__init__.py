@@ -53,7 +53,7 @@ def make_denoiser(name: str, seed: int = 0) -> nn.Module:
                 parameter.normal_(std=(len(parameter) / parameter.numel()) ** 0.5)
             else:
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    return PREPARED.get(name, lambda same: same)(model).to(DEVICE)
+    return PREPARED.get(name, lambda same: same)(model.to(DEVICE))
 
 
 def tiny_call(name: str, model: nn.Module, batch: int = 1, **size: Any) -> dict[str, Any]:

@@ -64,6 +64,6 @@ def with_block_mask(model: nn.Module, frames: int = 2, patches: int = 16) -> nn.
         return (query < length) & ((key < length) | own & alike)
 
     model.block_masks[frames, patches] = create_block_mask(
-        sees, None, None, packed, packed + driver, device="cpu"
+        sees, None, None, packed, packed + driver, device=model.device
     )
     return model

@@ -6,9 +6,9 @@ Shaul et al., ICML 2024, arXiv 2403.01329; S4S: Frankel et al., ICML 2025, arXiv
 do that by gradient descent through the loop. There are few weights and many pixels, so here it is
 nonlinear least squares, by Levenberg and Marquardt's method: how the final samples change with
 every weight is seen by changing it, in runs that compute nothing before the change, and afterwards
-from every step taken (Broyden, 1965). It needs no gradients, so it works through any pipeline, in
-any type, and in no more memory than sampling; and it reaches in 10 to 20 full runs what Adam
-reaches in 100 (`docs/search.md`).
+from every step taken (Broyden, 1965). It needs no gradients, so it works through any pipeline, and
+in no more memory than sampling; and it takes less than half the network calls that Adam does
+(`docs/search.md`).
 
 Weights that sum to other than 1 make a step longer or shorter than the noise levels say.
 """
