@@ -141,6 +141,14 @@ def test_fewer_steps_have_fewer_keyframes_and_no_weights_for_what_is_not_there()
     assert other.forecast_weights == (None,) * 4
 
 
+def test_learnt_weights_fit_no_other_steps():
+    learnt = table(score_weights=[[0.9]] * 12)
+    with pytest.raises(ValueError, match=r"learnt for its own steps .* tune for the new run"):
+        learnt.resample(ddim(), 20)
+    with pytest.raises(ValueError, match=r"made for 12 steps, the run has 20; .*tune for the new"):
+        learnt.plan(20)
+
+
 def test_a_table_without_an_origin_cannot_be_resampled():
     with pytest.raises(ValueError, match="does not know its noise levels"):
         table(origin=None).resample(ddim(), 20)

@@ -9,6 +9,7 @@ from frdiff.clock import noise_coordinates
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import (
+    SUM_TOLERANCE,
     check_float,
     check_int,
     check_weights,
@@ -104,6 +105,11 @@ class TablePolicy(Policy):
         return self.plan(self.num_steps).score_depth
 
     @property
+    def learnt(self) -> bool:
+        """Whether score weights sum to other than 1, which fits the steps of one run alone."""
+        return any(abs(sum(row) - 1) > SUM_TOLERANCE for row in self.score_weights or ())
+
+    @property
     def opening(self) -> float:
         """The weight of step 0's score."""
         return self.score_weights[0][0] if self.score_weights else 1.0
@@ -120,7 +126,8 @@ class TablePolicy(Policy):
         Raises:
             ValueError: `num_steps` is not the step count this policy was made for.
         """
-        self._check_made_for(self.num_steps, num_steps, "use policy.resample")
+        remedy = "tune for the new run" if self.learnt else "use policy.resample"
+        self._check_made_for(self.num_steps, num_steps, remedy)
         return Plan(tuple(self._step(index) for index in range(num_steps)))
 
     def resample(self, scheduler: Any, num_inference_steps: int) -> "TablePolicy":
@@ -140,8 +147,13 @@ class TablePolicy(Policy):
 
         Raises:
             ValueError: the table has no origin, which knows its noise levels, or it or the
-                scheduler tells none.
+                scheduler tells none; or its score weights are learnt.
         """
+        if self.learnt:
+            raise ValueError(
+                "the score weights of this table were learnt for its own steps and fit no others; "
+                "tune for the new run"
+            )
         if self.origin is None or not self.origin.noise_levels:
             raise ValueError("this table does not know its noise levels; tune for the new run")
         own = list(self.origin.noise_levels)
