@@ -48,7 +48,8 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 		"emoji dpm++ 25 2" "emoji dpm++ 25 3" "emoji dpm++ 25 3.5" \
 		"emoji-dit ddim 50 2" "emoji-dit ddim 50 3" "emoji ddim 50 2" "emoji ddim 50 3" \
 		"digits dpm++ 25 2" "digits dpm++ 25 3" \
-		"emoji-flow flow-euler 28 2" "emoji-flow flow-euler 28 3"; do \
+		"emoji-flow flow-euler 28 2" "emoji-flow flow-euler 28 3" \
+		"emoji-flow flow-euler 28 3.5"; do \
 		set -- $$case; name=$$2-$$3-speedup-$$4; \
 		$(BIN)/frdiff tune $$1 --scheduler $$2 --steps $$3 --speedup $$4 --allow-scheduler \
 			--journal outputs/tune/$$1-$$name.journal \

@@ -355,6 +355,8 @@ class State:
         return self._levels[first:]
 
     def _warn_if_little(self, plan: Plan) -> None:
+        if any(step.corrects for step in plan):
+            return  # fewer steps with weights of their own, which is what makes it fast
         computed = plan.count(Action.KEYFRAME) / len(plan)
         if len(plan) < FEW_STEPS:
             reason = f"a run of {len(plan)} steps (fewer than {FEW_STEPS}) has little to reuse"

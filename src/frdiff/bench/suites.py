@@ -198,7 +198,7 @@ def _flow_quick() -> list[Method]:
         *fewer_steps("flow-euler", (FLOW_FULL.steps, 20, 14, 9)),
         *fewer_steps("flow-euler-shift-1", (16, 14, 12, 9, 7)),
         *fewer_steps("flow-euler-beta", (16, 14, 12, 9, 7)),
-        *fewer_steps("flow-euler-karras", (16, 14, 12, 9, 7)),
+        *fewer_steps("flow-euler-karras", (16, 14, 12, 10, 9, 8, 7)),
         *(row for level in LEVELS for row in our_jumps(2, JUMP_STEPS, 1.0, scheduler=level)),
         *ours(3, (31, 25, 19), scheduler="flow-euler"),
         *(paper("flow-euler", FLOW_FULL.steps, interval) for interval in (2, 3, 5)),

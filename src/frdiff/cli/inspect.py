@@ -190,6 +190,7 @@ def _plan_rows(plan: "Plan") -> list[dict[str, Any]]:
             "action": str(step.action),
             "mixing_weight": step.mixing_weight,
             "groups_computed": sorted(step.computed),
+            "score_weights": list(step.score_weights),
         }
         for i, step in enumerate(plan)
     ]
@@ -198,9 +199,12 @@ def _plan_rows(plan: "Plan") -> list[dict[str, Any]]:
 def _plan_table(plan: "Plan", title: str) -> Table:
     table = Table("step", "action", "mixing weight", title=f"{title}: {len(plan)} steps")
     table.add_column("groups computed")
+    table.add_column("weights of scores, newest first")
     for row in _plan_rows(plan):
         computed = ", ".join(map(str, row["groups_computed"]))
-        table.add_row(str(row["step"]), row["action"], f"{row['mixing_weight']:.3f}", computed)
+        weights = ", ".join(f"{weight:.3f}" for weight in row["score_weights"])
+        mixing = f"{row['mixing_weight']:.3f}"
+        table.add_row(str(row["step"]), row["action"], mixing, computed, weights)
     return table
 
 

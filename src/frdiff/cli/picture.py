@@ -25,11 +25,12 @@ def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
 
     A second panel, where forecasts are fitted or scores mixed, has for every step the weights of
     the stored features or scores, a dot per group and a larger one in their middle, by age, the
-    mixing weight, and what a keyframe that makes up for jumps takes of its own score.
+    mixing weight, and what a keyframe takes of its own score.
     """
     groups = [", ".join(patterns) for patterns in policy.groups] or ["denoiser"]
     weighed = any(
-        step.forecast_weights or (step.mixing_weight < 1 and step.score_weights) for step in plan
+        step.forecast_weights or step.corrects or (step.mixing_weight < 1 and step.score_weights)
+        for step in plan
     )
     height = 1.6 + 0.16 * len(groups)
     figure = Figure(figsize=(9, height + (1.8 if weighed else 0)), layout="constrained")
