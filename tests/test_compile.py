@@ -36,6 +36,7 @@ LEARNT = replace(
     score_weights=[[0.8], *[[0.9]] * 3, *[[1.4, -0.5]] * 4, [0.8], [1.1], [1.7, -0.6], [1.2]],
 )
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:the plan computes 100%"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
@@ -55,7 +56,6 @@ def eager(policy, **options):
         return loop(unet, scheduler, **options)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("order", ["apply-compile", "compile-apply", "compile-run-apply"])
 @pytest.mark.parametrize(
     ("policy", "kinds"),
@@ -122,7 +122,6 @@ def test_a_scheduler_swapped_under_a_compiled_denoiser_is_no_silent_no_op():
         assert run.stats.keyframes == 4
 
 
-@pytest.mark.slow
 def test_inductor():
     unet, scheduler = make_unet(), ddim()
     with frdiff.apply(unet, PAPER, scheduler=scheduler):

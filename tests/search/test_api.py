@@ -148,6 +148,7 @@ def test_a_hand_written_loop_is_tuned_too():
     assert torch.nn.functional.mse_loss(fast, full) < 0.1 * full.var()
 
 
+@pytest.mark.slow
 def test_a_loop_that_takes_the_step_count_is_compared_with_fewer_steps():
     unet, scheduler = make_unet(), ddim()
 
@@ -213,6 +214,7 @@ def test_where_nothing_can_be_reused_jumps_are_tuned_and_it_is_said():
             frdiff.tune(drawn, **(options | given))
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_in_the_middle_gets_a_policy_of_its_own_length():
     tiny = zoo()["stable-diffusion-img2img"]()
     policy = frdiff.tune(tiny.pipe, num_steps=20, budget=0.6, inputs=tiny.inputs, **FEW)
