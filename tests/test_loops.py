@@ -19,20 +19,11 @@ from diffusers import (
 from torch import nn
 
 import frdiff
+from test_patch import Double
 
 STEPS = 12
 REUSE = frdiff.UniformPolicy(3, mixing=False, targets=["twice"])
 HALF = frdiff.KeyframePolicy(STEPS, range(0, STEPS, 2), [1, 0] * 6, targets=["twice"])
-
-
-class Twice(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, x):
-        self.calls += 1
-        return 2 * x
 
 
 class Adding(nn.Module):
@@ -40,7 +31,7 @@ class Adding(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.twice = Twice()
+        self.twice = Double()
         self.weight = nn.Parameter(torch.ones(()))
 
     def forward(self, sample, timestep, text):

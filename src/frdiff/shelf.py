@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from frdiff.forecast import combine
-from frdiff.policy.checks import SUM_TOLERANCE
+from frdiff.policy.checks import sums_to_one
 
 __all__ = ["Shelf", "Slot", "scalars"]
 
@@ -159,9 +159,8 @@ class Shelf:
         """Set the weights of what is kept, newest first; those left out are 0."""
         if self._like is not None:
             self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], self._like)
-            total = sum(weights)
-            free = abs(total - 1) > SUM_TOLERANCE
-            self.gain = scalars([total], self._like)[0] if free else None
+            free = not sums_to_one(weights)
+            self.gain = scalars([sum(weights)], self._like)[0] if free else None
 
     def tensors(self) -> Iterator[Tensor]:
         """Everything held."""

@@ -3,7 +3,7 @@
 import reprlib
 from collections.abc import Sequence
 
-__all__ = ["SUM_TOLERANCE", "check_float", "check_int", "check_weights", "checked_list", "quote"]
+__all__ = ["check_float", "check_int", "check_weights", "checked_list", "quote", "sums_to_one"]
 
 SUM_TOLERANCE = 1e-6
 MAX_WEIGHT = 100.0
@@ -37,6 +37,11 @@ def checked_list(name: str, value: object) -> list:
     return list(value)
 
 
+def sums_to_one(weights: Sequence[float]) -> bool:
+    """Whether weights do, but for rounding."""
+    return abs(sum(weights) - 1) <= SUM_TOLERANCE
+
+
 def check_weights(name: str, value: object, most: int, *, free: bool = False) -> tuple[float, ...]:
     """One to `most` weights that sum to 1, or to anything where they are free."""
     weights = checked_list(name, value)
@@ -44,6 +49,6 @@ def check_weights(name: str, value: object, most: int, *, free: bool = False) ->
         raise ValueError(f"{name} must be 1 to {most} numbers, got {len(weights)}")
     for weight in weights:
         check_float(name, weight, -MAX_WEIGHT, MAX_WEIGHT)
-    if not free and abs(sum(weights) - 1) > SUM_TOLERANCE:
+    if not free and not sums_to_one(weights):
         raise ValueError(f"{name} must sum to 1, got {quote(weights)}")
     return tuple(weights)

@@ -9,12 +9,12 @@ from frdiff.clock import noise_coordinates
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import (
-    SUM_TOLERANCE,
     check_float,
     check_int,
     check_weights,
     checked_list,
     quote,
+    sums_to_one,
 )
 from frdiff.policy.origin import Origin, config_hash
 
@@ -107,7 +107,7 @@ class TablePolicy(Policy):
     @property
     def learnt(self) -> bool:
         """Whether score weights sum to other than 1, which fits the steps of one run alone."""
-        return any(abs(sum(row) - 1) > SUM_TOLERANCE for row in self.score_weights or ())
+        return not all(map(sums_to_one, self.score_weights or ()))
 
     @property
     def opening(self) -> float:

@@ -120,7 +120,7 @@ class _Weights:
                 (key, age) for i, key in enumerate(keyframes) for age in range(min(i + 1, depth))
             ]
             found = cls(table, places)
-            if found.run_cost + sum(map(found.cost, range(len(places)))) <= allowed:
+            if found.look_cost <= allowed:
                 return found
         return None
 
@@ -128,6 +128,11 @@ class _Weights:
     def run_cost(self) -> float:
         """Of a run, in steps computed."""
         return sum(step.action is not Action.JUMP for step in self.table.plan(self.table.num_steps))
+
+    @property
+    def look_cost(self) -> float:
+        """Of seeing what every weight does."""
+        return self.run_cost + sum(map(self.cost, range(len(self.places))))
 
     def cost(self, place: int) -> float:
         """Of the part of a run that changes with a weight."""
@@ -166,7 +171,7 @@ def _least(
 ) -> tuple[np.ndarray, float]:
     """The changes of weights that make errors least, and the steps spent on finding them."""
     count = len(weights.places)
-    look = weights.run_cost + sum(map(weights.cost, range(count)))
+    look = weights.look_cost
     values, best, spent = np.zeros(count), np.inf, 0.0
     while spent + look + weights.run_cost <= allowed:
         before = best
@@ -207,16 +212,19 @@ def _least(
 
 def _loss(errors: np.ndarray) -> float:
     """The mean over samples of the logarithm of the squared error, as decibels count it."""
+    squares = _squares(errors)
+    return float(np.log(squares).mean()) if np.isfinite(squares).all() else np.inf
+
+
+def _squares(errors: np.ndarray) -> np.ndarray:
+    """The mean squared error of every sample, above 0."""
     squares = (errors**2).mean(axis=1)
-    if not np.isfinite(squares).all():
-        return np.inf
-    return float(np.log(np.maximum(squares, TINY * squares.max() + np.finfo(float).tiny)).mean())
+    return np.maximum(squares, TINY * squares.max() + np.finfo(float).tiny)
 
 
 def _change(slopes: np.ndarray, errors: np.ndarray, damping: float) -> np.ndarray:
     """The damped step of least squares, every sample weighed so that the loss falls."""
-    squares = (errors**2).mean(axis=1)
-    shares = 1 / np.maximum(squares, TINY * squares.max() + np.finfo(float).tiny)
+    shares = 1 / _squares(errors)
     normal = np.einsum("sep,seq,s->pq", slopes, slopes, shares, optimize=True)
     slope = np.einsum("sep,se,s->p", slopes, errors, shares, optimize=True)
     # Marquardt's scale lets weights that do little change much, so all are damped a little alike.

@@ -269,7 +269,8 @@ class LoopSubject:
         ):
             latents = self.run(setting.steps, batch)
             on_run(run)
-            return Drawn(_array(latents), _array(latents))
+            made = _array(latents)
+            return Drawn(made, made)
 
 
 Subject = PipelineSubject | LoopSubject
