@@ -9,13 +9,13 @@ from typing import Any
 __all__ = [
     "FLOW_LEVELS",
     "FLOW_NAME",
-    "FLOW_NAMES",
     "FLOW_SOLVERS",
     "METHODS",
     "OVERHEAD",
     "PARETO",
     "SCHEDULERS",
     "VARIABLES",
+    "check_scheduler",
 ]
 
 # Schedulers by short name: the class of diffusers, and what is set on it.
@@ -53,11 +53,22 @@ FLOW_NAME = re.compile(
     rf"(?P<solver>{'|'.join(map(re.escape, FLOW_SOLVERS))})"
     rf"(-(?P<levels>{'|'.join(FLOW_LEVELS)})|-shift-(?P<shift>\d+(\.\d+)?))?"
 )
-FLOW_NAMES = (
-    f"for flow matching {', '.join(FLOW_SOLVERS)}, with "
-    f"{', '.join(f'-{name}' for name in FLOW_LEVELS)} or a shift such as -shift-1.5 after it if "
-    "the noise levels are to change"
-)
+
+
+def check_scheduler(name: str) -> None:
+    """Refuse what names no scheduler, of diffusion or of flow matching.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name in SCHEDULERS or FLOW_NAME.fullmatch(name):
+        return
+    raise ValueError(
+        f"no scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}, or for flow matching "
+        f"{', '.join(FLOW_SOLVERS)}, with {', '.join(f'-{level}' for level in FLOW_LEVELS)} or a "
+        "shift such as -shift-1.5 after it if the noise levels are to change"
+    )
+
 
 # How `tune` searches, what it varies, and what a step with stored features takes that its MACs do
 # not show.

@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.utils import is_scipy_available
 
 import frdiff.flow
-from frdiff.choices import FLOW_LEVELS, FLOW_NAME, FLOW_NAMES, FLOW_SOLVERS, SCHEDULERS
+from frdiff.choices import FLOW_LEVELS, FLOW_NAME, FLOW_SOLVERS, SCHEDULERS, check_scheduler
 
 __all__ = [
     "CONVERGED",
@@ -117,11 +117,8 @@ def set_scheduler(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:
         ValueError: unknown name, or one of flow matching for a pipeline of diffusion, or the
             reverse.
     """
+    check_scheduler(name)
     match = FLOW_NAME.fullmatch(name)
-    if name not in SCHEDULERS and match is None:
-        raise ValueError(
-            f"no scheduler {name!r}; choose one of {', '.join(SCHEDULERS)}, or {FLOW_NAMES}"
-        )
     own = type(pipe.scheduler).__name__
     flow = is_flow(pipe.scheduler)
     if match is None and (flow or "Flow" in own or pipe.scheduler.config.get("use_flow_sigmas")):

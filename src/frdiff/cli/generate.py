@@ -16,10 +16,10 @@ from frdiff.cli.shared import (
     check_drawing,
     check_with,
     check_without,
+    known_scheduler,
     num_steps_of,
     open_model,
     parsed_targets,
-    scheduler_name,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ SchedulerOption = Annotated[
     str | None,
     typer.Option(
         "--scheduler",
-        parser=scheduler_name,
+        parser=known_scheduler,
         metavar="NAME",
         help="Such as dpm++, flow-heun-beta; default: a tuned policy's, or the model's own.",
     ),

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from frdiff.choices import FLOW_NAME, FLOW_NAMES, SCHEDULERS
+from frdiff.choices import check_scheduler
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -30,12 +30,12 @@ out = Console()
 err = Console(stderr=True)
 
 
-def scheduler_name(value: str) -> str:
+def known_scheduler(value: str) -> str:
     """The name of a scheduler, if it is one; whether the model can take it shows later."""
-    if value not in SCHEDULERS and not FLOW_NAME.fullmatch(value):
-        raise typer.BadParameter(
-            f"{value!r} is not one of {', '.join(SCHEDULERS)}, nor {FLOW_NAMES}"
-        )
+    try:
+        check_scheduler(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     return value
 
 

@@ -19,12 +19,12 @@ from frdiff.cli.shared import (
     TargetOption,
     check_drawing,
     check_without,
+    known_scheduler,
     open_model,
     out,
     parsed_targets,
     print_json,
     progress,
-    scheduler_name,
     typed,
 )
 
@@ -67,7 +67,7 @@ def tune(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            parser=scheduler_name,
+            parser=known_scheduler,
             metavar="NAME",
             help="Of the full run, such as dpm++ or flow-euler; default: the model's own.",
         ),
