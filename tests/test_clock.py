@@ -10,7 +10,8 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from conftest import SCHEDULER, ddim
-from frdiff.clock import Clock, noise_coordinates
+from frdiff.clock import Clock
+from frdiff.levels import noise_coordinates
 
 NAMES = {
     "ddim": ("DDIMScheduler", 10),

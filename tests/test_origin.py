@@ -10,7 +10,7 @@ from diffusers import DPMSolverMultistepScheduler
 
 import frdiff
 from conftest import call, ddim, make_pipe, make_unet
-from frdiff.clock import noise_coordinates
+from frdiff.levels import noise_coordinates
 from frdiff.policy import Origin, config_hash, loads
 
 

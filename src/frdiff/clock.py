@@ -14,14 +14,13 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
 from frdiff.timesteps import place_in, same_time
 from frdiff.wrapped import Wrapped
 
-__all__ = ["Clock", "noise_coordinates"]
+__all__ = ["Clock"]
 
 
 class _Timed(Wrapped):
@@ -49,6 +48,8 @@ class Clock:
         on_start: called when timesteps have been set: a run begins.
         on_step: called with the index of the step that just ended, the run's step count and what
             `scheduler.step` returned.
+        on_set: called with the scheduler, or a copy, that has set its timesteps, before anybody
+            reads them.
         on_again: called with what `scheduler.step` returned where it ended no step, since the
             timestep was that of the step before.
         pending: whether the network was called since the last step ended. Without it copies of
@@ -70,6 +71,7 @@ class Clock:
         on_start: Callable[[], None],
         on_step: Callable[[int, int, Any], None],
         *,
+        on_set: Callable[[SchedulerMixin], None] = lambda scheduler: None,
         on_again: Callable[[Any], None] = lambda result: None,
         pending: Callable[[], bool] | None = None,
     ) -> None:
@@ -91,6 +93,7 @@ class Clock:
         self.scheduler = self.driver = scheduler
         self._on_start = on_start
         self._on_step = on_step
+        self._on_set = on_set
         self._on_again = on_again
         self._pending = pending
         self._last: Any = None
@@ -110,6 +113,7 @@ class Clock:
         def start(*args: Any, **kwargs: Any) -> Any:
             result = set_timesteps(*args, **kwargs)
             if self.attached:
+                self._on_set(self.scheduler)
                 self.restart()
                 self.driver, self._last = self.scheduler, None
                 self._on_start()
@@ -174,6 +178,8 @@ class Clock:
         def start(*args: Any, **kwargs: Any) -> Any:
             self._copied_steps[copied()] = 0
             result = set_timesteps(*args, **kwargs)
+            if self.attached:
+                self._on_set(copied())
             if self.attached and not self.index:
                 self.restart()
                 self._on_start()
@@ -292,26 +298,3 @@ def _timestep_of(step: Callable[..., Any]) -> Callable[[tuple, dict[str, Any]], 
         return args[place] if place < len(args) else None
 
     return timestep_of
-
-
-def noise_coordinates(scheduler: SchedulerMixin) -> list[float]:
-    """The logarithm of the noise level of every timestep, as the scheduler has them set.
-
-    Raises:
-        ValueError: the scheduler has neither `sigmas` nor `alphas_cumprod`.
-    """
-    count = len(scheduler.timesteps)
-    sigmas = getattr(scheduler, "sigmas", None)
-    if isinstance(sigmas, Tensor) and count <= len(sigmas) <= count + 1:
-        levels = sigmas[:count].double()
-    elif isinstance(getattr(scheduler, "alphas_cumprod", None), Tensor):
-        alphas = scheduler.alphas_cumprod.double().cpu()
-        # Zero terminal SNR has no finite noise level; diffusers' own solvers clamp it likewise.
-        kept = alphas[scheduler.timesteps.cpu().long().clamp(0, len(alphas) - 1)].clamp(min=2**-24)
-        levels = ((1 - kept) / kept).sqrt()
-    else:
-        raise ValueError(
-            f"{type(scheduler).__name__} tells no noise levels (sigmas or alphas_cumprod); "
-            "use coordinate='step'"
-        )
-    return levels.clamp(min=torch.finfo(torch.float64).tiny).log().tolist()

@@ -22,7 +22,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 from torch import Tensor
 
-__all__ = ["FlowDPMScheduler", "FlowHeunScheduler", "FlowUniPCScheduler"]
+__all__ = ["FlowDPMScheduler", "FlowHeunScheduler", "FlowUniPCScheduler", "rebegin"]
 
 # Multistep solvers count in log-SNR, which pure noise has none of.
 MOST_NOISE = 1 - 1e-6
@@ -117,6 +117,12 @@ class FlowUniPCScheduler(_FlowMultistepScheduler):
     """UniPC of second order."""
 
     kind = UniPCMultistepScheduler
+
+
+def rebegin(scheduler: SchedulerMixin) -> None:
+    """Let the solver within a scheduler of this module begin on levels that were set since."""
+    if isinstance(scheduler, _FlowMultistepScheduler):
+        scheduler.solver = scheduler._begun()
 
 
 def _twice(values: Tensor) -> Tensor:

@@ -239,7 +239,8 @@ class DenoiserPatch:
             # loses what is set afterwards on an object on which something was set before.
             context.called = True
             if now.action == Action.JUMP and earlier is not None:
-                return filled(*earlier)
+                form, scores = earlier
+                return filled(form, _leant(scores, (args, kwargs), now.sample_weight))
             if not now.reusing:
                 context.stored, context.outline = True, shapes
             result = compute(*args, **kwargs)
@@ -249,7 +250,10 @@ class DenoiserPatch:
                 scores = tuple(score.clone() for score in tensors_in(result))
                 context.scores.slots[0].store(form_of(result), scores)
             blended = context.scores.blended(0) if blends else None
-            return result if blended is None else filled(form_of(result), blended)
+            if blended is None:
+                return result
+            leant = _leant(blended, (args, kwargs), now.sample_weight)
+            return filled(form_of(result), leant)
 
         setattr(self._wrap(self.denoiser, forward), _MARK, self)
 
@@ -266,6 +270,28 @@ def _mixed(earlier: tuple[Tensor, ...], result: Any, weight: Tensor) -> Any:
     """The result with its scores mixed with earlier ones."""
     pairs = zip(earlier, tensors_in(result), strict=True)
     return filled(form_of(result), [torch.lerp(old, new, weight.to(new)) for old, new in pairs])
+
+
+def _leant(
+    scores: tuple[Tensor, ...], inputs: Any, weight: Tensor | float | None
+) -> tuple[Tensor, ...]:
+    """The score with so much of the sample added, the first of a call's inputs.
+
+    Where one has more channels or positions than the other, those that lead are meant.
+    """
+    if weight is None:
+        return scores
+    sample = tensors_in(inputs)[0]
+    if len(scores) != 1 or sample.dim() != scores[0].dim():
+        raise ValueError(
+            f"the policy adds the sample to the score, but the scores of shape "
+            f"{[tuple(score.shape) for score in scores]} have no like among the inputs, whose "
+            f"first has shape {tuple(sample.shape)}"
+        )
+    leading = tuple(slice(min(pair)) for pair in zip(scores[0].shape, sample.shape, strict=True))
+    leant = scores[0].clone()
+    leant[leading] += (sample[leading] * weight).to(leant)
+    return (leant,)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

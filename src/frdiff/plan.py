@@ -34,6 +34,8 @@ class Step:
             mixed in where the mixing weight is below 1; none extrapolates from all that are kept.
             A keyframe's own score is the first of its own, and what it takes is their sum: more
             than one make up for what the steps before it missed.
+        sample_weight: of the sample as the denoiser gets it, added to the score of a keyframe or
+            jump.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
             None decides nothing while sampling.
     """
@@ -43,12 +45,14 @@ class Step:
     computed: frozenset[int] = frozenset()
     forecast_weights: tuple[tuple[float, ...], ...] | None = None
     score_weights: tuple[float, ...] = (1.0,)
+    sample_weight: float = 0.0
     threshold: float | None = None
 
     @property
     def corrects(self) -> bool:
         """Whether it is a keyframe that does not take its own score as it is."""
-        return self.action is Action.KEYFRAME and self.score_weights not in ((), (1.0,))
+        as_it_is = self.score_weights in ((), (1.0,)) and not self.sample_weight
+        return self.action is Action.KEYFRAME and not as_it_is
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from frdiff.bank import Bank, Context
 from frdiff.calls import tensors_within
@@ -51,6 +52,7 @@ class Progress:
             keyframes.
         opens: whether they are the first of a run.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
+        sample_weight: of the sample, added to the score of a keyframe or jump; None adds none.
         threshold: the change of group 0 beyond which the next call computes after all; None once
             that is decided.
         change: of group 0 since the last keyframe.
@@ -65,8 +67,10 @@ class Progress:
         self.groups = groups
         self._count = len(policy.groups)
         sizes = [groups.count(group) for group in range(self._count)]
-        self._weighs = policy.opening != 1
-        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast, policy.opening)
+        self._opening = policy.opening
+        self._leans = policy.sample_weights is not None
+        weight = self._opening.score_weights[0]
+        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast, weight)
         self.start()
 
     def start(self) -> None:
@@ -75,7 +79,10 @@ class Progress:
         self.context = self.current = self.bank.contexts[0]
         self.action = Action.KEYFRAME
         self.reusing = False
-        self.opens, self.blends = True, self._weighs
+        self.opens, self.blends = True, self._opening.corrects
+        self.sample_weight: Tensor | float | None = (
+            self._opening.sample_weight if self._leans else None
+        )
         self.skipped = [True] * len(self.groups)
         self.turns = [0] * len(self.groups)
         self.mixing_weight = torch.ones(())
@@ -98,6 +105,10 @@ class Progress:
         self.action = step.action
         self.threshold = step.threshold
         self.opens, self.blends = False, step.corrects
+        scores = (score for held in self.bank.used() for score in held.scores.tensors())
+        score = next(scores, None)
+        if self._leans and score is not None:
+            self.sample_weight = scalars([step.sample_weight], score)[0]
         if step.action is Action.KEYFRAME:
             self.change = 0.0
             if self.blends:
@@ -108,8 +119,6 @@ class Progress:
             self.bank.make_room(step.computed, score=False)
         self.bank.aim(coordinate, step)
         self.skipped = [group not in step.computed for group in self.groups]
-        scores = (score for held in self.bank.used() for score in held.scores.tensors())
-        score = next(scores, None)
         if score is not None:
             self.mixing_weight = scalars([step.mixing_weight], score)[0]
 

@@ -5,7 +5,7 @@ import inspect
 import warnings
 import weakref
 from collections.abc import Callable
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from diffusers import DiffusionPipeline, SchedulerMixin
@@ -16,6 +16,7 @@ from frdiff.denoisers import components, find_denoisers, find_scheduler, unwrap
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Plan
 from frdiff.policy import Policy
+from frdiff.policy.conditions import Conditions
 from frdiff.progress import Source
 from frdiff.state import State
 from frdiff.stats import Costs, Stats
@@ -61,7 +62,8 @@ class Run:
                 self._state = self._new_state(
                     scheduler,
                     _source_of(scheduler, pipe),
-                    functools.partial(_call_of, pipe) if _tellers(pipe) else lambda: None,
+                    functools.partial(_frame_of, pipe),
+                    tells_end=bool(_tellers(pipe)),
                 )
         except BaseException:
             for patch in self.patches:
@@ -115,6 +117,16 @@ class Run:
         return self._state.noise_levels
 
     @property
+    def conditions(self) -> Conditions | None:
+        """What the run is made under that the policy does not decide; None before the first."""
+        return self._state.conditions
+
+    @property
+    def takes_noise_levels(self) -> bool:
+        """Whether a policy may have noise levels of its own for runs such as the last."""
+        return self._state.takes_noise_levels
+
+    @property
     def call_costs(self) -> list[tuple[CallCost, int]]:
         """The cost of every kind of denoiser call of the run, and how often it was made.
 
@@ -148,8 +160,8 @@ class Run:
         if complaint is not None:
             warnings.warn(complaint, UserWarning, stacklevel=2)
 
-    def _new_state(self, scheduler: SchedulerMixin, *pipeline: Any) -> State:
-        state = State(self.patches, self.policy, self._costs, scheduler, *pipeline)
+    def _new_state(self, scheduler: SchedulerMixin, *pipeline: Any, **known: Any) -> State:
+        state = State(self.patches, self.policy, self._costs, scheduler, *pipeline, **known)
         self._states.add(state)
         return state
 
@@ -190,12 +202,12 @@ def _tellers(pipe: DiffusionPipeline | None) -> list[DiffusionPipeline]:
     return [part for part in inner if tells(part)]
 
 
-def _call_of(pipe: DiffusionPipeline) -> int | None:
-    """What tells the call of the pipeline that is being made from others; None if none is."""
+def _frame_of(pipe: DiffusionPipeline) -> FrameType | None:
+    """The call of the pipeline that is being made; None if none is."""
     code, frame = _code_of(pipe), inspect.currentframe()
     while frame is not None and frame.f_code is not code:
         frame = frame.f_back
-    return None if frame is None else id(frame)
+    return frame
 
 
 def apply(

@@ -4,7 +4,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -14,11 +14,13 @@ from torch import Tensor
 from frdiff.attendance import Attendance
 from frdiff.bank import Context
 from frdiff.calls import tensor_of
-from frdiff.clock import Clock, noise_coordinates
+from frdiff.clock import Clock
 from frdiff.cost import CallCost
+from frdiff.levels import has_levels, lay_levels, noise_coordinates, takes_levels
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy import Policy
+from frdiff.policy.conditions import Conditions, conditions_of, scales_in
 from frdiff.progress import Progress, Source
 from frdiff.stats import Costs, Stats, Tally
 
@@ -42,6 +44,7 @@ class State:
 
     Attributes:
         plan: the table of the current or last run; None before the first step has ended.
+        conditions: that it is made under; None before.
         latents: what the last step of the last complete run returned; None before.
     """
 
@@ -52,12 +55,15 @@ class State:
         costs: Costs,
         scheduler: SchedulerMixin,
         source: Source | None = None,
-        pipeline_call: Callable[[], int | None] = lambda: None,
+        pipeline_call: Callable[[], FrameType | None] = lambda: None,
+        *,
+        tells_end: bool = False,
     ) -> None:
         if policy.origin is not None:
             policy.origin.check_scheduler(scheduler)
         self.policy = policy
         self.plan: Plan | None = None
+        self.conditions: Conditions | None = None
         self.latents: Tensor | None = None
         self._patches = patches
         self._costs = costs
@@ -73,6 +79,7 @@ class State:
         self._ever_ran = self._running = self._complete = False
         # Of the runs that one call of a pipeline makes, the figures are added up.
         self._pipeline_call = pipeline_call
+        self._tells_end = tells_end
         self._call: int | None = None
         self._first: int | None = None
         self._result: Any = None
@@ -129,6 +136,13 @@ class State:
         return levels[len(levels) - (len(self.plan) if self.plan else 0) :]
 
     @property
+    def takes_noise_levels(self) -> bool:
+        """Whether a policy may have noise levels of its own for runs such as the last."""
+        driver = self._clock.driver
+        whole = self.plan is not None and len(self.plan) == len(driver.timesteps)
+        return whole and takes_levels(driver)
+
+    @property
     def call_costs(self) -> list[tuple[CallCost, int]]:
         """The cost of every kind of denoiser call of the run, and how often it was made.
 
@@ -171,12 +185,18 @@ class State:
             scheduler,
             self._start,
             self._on_step,
+            on_set=self._lay,
             on_again=self._on_again,
             pending=self._is_pending,
         )
 
     def _is_pending(self) -> bool:
         return any(part.pending for part in self._parts)
+
+    def _lay(self, scheduler: SchedulerMixin) -> None:
+        """Lay the policy's noise levels, if it has any, on a scheduler that has set its own."""
+        if self.policy.noise_levels is not None:
+            lay_levels(scheduler, self.policy.noise_levels)
 
     def _start(self) -> None:
         """Begin a run."""
@@ -251,7 +271,7 @@ class State:
         ]
         first = self._first = len(self._clock.driver.timesteps) - num_steps
         if index == 0:
-            self._begin(num_steps)
+            self._begin(num_steps, called)
         if self._planned is None:
             raise RuntimeError("no plan for this run; call scheduler.set_timesteps() to begin one")
         coordinates = self._coordinates(first, num_steps)
@@ -285,14 +305,26 @@ class State:
         if not self._clock.index:
             self.latents = tensor_of(result)
 
-    def _begin(self, num_steps: int) -> None:
+    def _begin(self, num_steps: int, called: list[tuple[int, Context]]) -> None:
         """Begin a run's figures and plan, now that its first step has ended."""
         self._running = True  # also by a step without a call that was seen, as where it is compiled
         self._began = self._began or time.perf_counter()
         plan = self.policy.plan(num_steps)
+        levels = self.policy.noise_levels
+        if levels is not None and not has_levels(self._clock.driver, levels):
+            raise RuntimeError(
+                "this policy has noise levels of its own, but the scheduler had set its timesteps "
+                "before; call scheduler.set_timesteps() after frdiff.apply, for every run"
+            )
         self._warn_if_little(plan)
+        frame = self._pipeline_call()
+        for number, context in called[:1]:
+            denoiser = self._patches[number].denoiser
+            self.conditions = conditions_of(denoiser, context.example, scales_in(frame))
+            self._warn_if_unlike(self.conditions)
         self.plan = self._planned = plan
-        before, self._call = self._call, self._pipeline_call()
+        # A call that does not tell its end may be gone, and another in its place.
+        before, self._call = self._call, id(frame) if frame and self._tells_end else None
         if self._complete and self._call is not None and self._call == before:
             self._tally.seconds += self._seconds
         else:
@@ -354,8 +386,21 @@ class State:
             self._levels = noise_coordinates(self._clock.driver)
         return self._levels[first:]
 
+    def _warn_if_unlike(self, conditions: Conditions) -> None:
+        """Say what the policy was not tuned for."""
+        origin = self.policy.origin
+        unlike = [] if origin is None else origin.unlike(conditions)
+        if unlike:
+            warnings.warn(
+                f"this policy was not tuned for this run, where {'; '.join(unlike)}. It may do "
+                "worse than fewer steps without it: run frdiff.tune for this, at a guidance or for "
+                "a range of them, such as guidance=(2, 8)",
+                UserWarning,
+                stacklevel=2,
+            )
+
     def _warn_if_little(self, plan: Plan) -> None:
-        if any(step.corrects for step in plan):
+        if any(step.corrects for step in plan) or self.policy.noise_levels is not None:
             return  # fewer steps with weights of their own, which is what makes it fast
         computed = plan.count(Action.KEYFRAME) / len(plan)
         if len(plan) < FEW_STEPS:

@@ -8,7 +8,7 @@ from torch import nn
 
 from conftest import ddim, loop, make_dit_pipe, make_unet
 from frdiff.policy import TablePolicy
-from frdiff.search.learn import SHARE, learn_weights
+from frdiff.search.learn import SHARE, learn_table
 from frdiff.search.measure import decibels
 from frdiff.search.space import in_full
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
@@ -41,11 +41,11 @@ def test_weights_that_were_planted_are_found(jumps):
     )
     shares = []
     wanted = [subject.draw(truth, batch) for batch in BATCHES]
-    learnt = learn_weights(subject, start, BATCHES, wanted, 150.0, shares.append)
+    learnt = learn_table(subject, start, BATCHES, wanted, 150.0, shares.append)
     assert 0 < learnt.spent <= 150
     assert shares[-1] == pytest.approx(learnt.spent / 150)
-    assert learnt == learn_weights(subject, start, BATCHES, wanted, 150.0)
-    found = Setting(STEPS, table(jumps, learnt.rows), "unipckarras")
+    assert learnt == learn_table(subject, start, BATCHES, wanted, 150.0)
+    found = Setting(STEPS, learnt.table, "unipckarras")
     before, after = (
         [decibels(*(subject.draw(each, batch) for each in (truth, one)), None) for batch in BATCHES]
         for one in (start, found)
@@ -55,16 +55,17 @@ def test_weights_that_were_planted_are_found(jumps):
 
 def test_what_pays_for_no_look_at_the_weights_learns_nothing():
     subject = PipelineSubject(make_dit_pipe(), latents=True)
-    assert learn_weights(subject, Setting(STEPS, table()), BATCHES, TRUE, STEPS / SHARE) is None
+    assert learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, STEPS / SHARE) is None
 
 
 def test_the_more_is_paid_for_the_more_scores_are_weighed():
     subject = PipelineSubject(make_dit_pipe(), latents=True)
-    # A look at the newest weight alone takes a run, and what comes after each of the steps: 4 + 6.
-    cheap = learn_weights(subject, Setting(STEPS, table()), BATCHES, TRUE, 10 / SHARE)
-    dear = learn_weights(subject, Setting(STEPS, table()), BATCHES, TRUE, 100)
-    assert [len(row) for row in cheap.rows] == [1, 1, 1, 1]
-    assert [len(row) for row in dear.rows] == [1, 2, 3, 4]
+    # A look takes a run, 4 steps, and what comes after each step for the newest score's weight and
+    # for the sample's, 6 steps each. DDIM takes no other noise levels.
+    cheap = learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, 16 / SHARE)
+    dear = learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, 100)
+    assert [len(row) for row in cheap.table.score_weights] == [1, 1, 1, 1]
+    assert [len(row) for row in dear.table.score_weights] == [1, 2, 3, 4]
 
 
 class Constant(nn.Module):
@@ -80,6 +81,7 @@ def test_a_step_too_short_is_made_longer():
     def draw(generator, steps):
         x = torch.randn(2, 3, generator=generator)
         scheduler.set_timesteps(steps)
+        x = x * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
             x = scheduler.step(net(x, t)[0], t, x).prev_sample
         return x
@@ -88,11 +90,11 @@ def test_a_step_too_short_is_made_longer():
     half = TablePolicy(STEPS, [(0,)] * STEPS, score_weights=[[0.5]] * STEPS, targets=())
     batches = [Batch(0, ("", ""))]
     wanted = [subject.draw(Setting(STEPS, in_full(STEPS)), batches[0])]
-    learnt = learn_weights(subject, Setting(STEPS, half), batches, wanted, 200.0)
+    learnt = learn_table(subject, Setting(STEPS, half), batches, wanted, 200.0)
+    found = subject.draw(Setting(STEPS, learnt.table), batches[0])
     scheduler.set_timesteps(STEPS)
-    lengths = -scheduler.sigmas.diff()
-    travelled = sum(sum(row) * length for row, length in zip(learnt.rows, lengths, strict=True))
-    assert travelled.item() == pytest.approx(lengths.sum().item(), rel=1e-3)
+    halfway = scheduler.sigmas[0].item() / 2  # which is by how much the steps were too short
+    assert np.abs(found - wanted[0]).max() < 1e-3 * halfway
 
 
 def test_reuse_steps_keep_the_score_that_they_compute():
@@ -105,6 +107,6 @@ def test_reuse_steps_keep_the_score_that_they_compute():
     reuse = TablePolicy(10, [*[(0,), ()] * 3, *[(0,)] * 4], targets="residual")
     batch = Batch(3, ("", ""))
     wanted = [subject.draw(Setting(30, in_full(30)), batch)]
-    learnt = learn_weights(subject, Setting(10, reuse), [batch], wanted, 400.0)
-    assert [len(row) for row in learnt.rows] == [1, 1, 2, 1, 3, 1, 4, 4, 4, 4]
-    assert [learnt.rows[step] for step in (1, 3, 5)] == [[1.0]] * 3
+    learnt = learn_table(subject, Setting(10, reuse), [batch], wanted, 400.0)
+    assert [len(row) for row in learnt.table.score_weights] == [1, 1, 2, 1, 3, 1, 4, 4, 4, 4]
+    assert [learnt.table.score_weights[step] for step in (1, 3, 5)] == [(1.0,)] * 3

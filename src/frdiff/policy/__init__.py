@@ -10,6 +10,7 @@ References:
 
 from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import TARGET_SETS, Policy, Targets
+from frdiff.policy.conditions import Conditions
 from frdiff.policy.files import load_policy, loads
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
@@ -20,6 +21,7 @@ from frdiff.policy.uniform import UniformPolicy
 __all__ = [
     "TARGET_SETS",
     "AdaptivePolicy",
+    "Conditions",
     "JumpPolicy",
     "KeyframePolicy",
     "Origin",

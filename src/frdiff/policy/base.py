@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from frdiff.plan import Plan, Step
+from frdiff.plan import Action, Plan, Step
 from frdiff.policy.checks import check_int, checked_list, quote
 from frdiff.policy.origin import Origin
 
@@ -37,12 +37,17 @@ class Policy(ABC):
             logarithm of the noise level.
         groups: wildcards over target names, group by group; what a step computes is decided for
             each group. All targets are one group unless a table says otherwise.
+        noise_levels: logarithm of the noise level that every step is to have, laid on the scheduler
+            when it sets its timesteps; None leaves it its own.
+        sample_weights: per step, how much of the sample is added to the score; None adds none.
         origin: what a tuned policy was made for; None for others.
     """
 
     kind: ClassVar[str]
     """In files."""
     groups: Sequence[Sequence[str]] = (("*",),)
+    noise_levels: Sequence[float] | None = None
+    sample_weights: Sequence[float] | None = None
     origin: Origin | None = None
     forecast: int
     targets: Targets
@@ -59,9 +64,9 @@ class Policy(ABC):
         """Scores of keyframes that must be kept, for jumps and mixing; 0 if none is ever taken."""
 
     @property
-    def opening(self) -> float:
-        """The weight of a run's first score; the other weights are in the plan."""
-        return 1.0
+    def opening(self) -> Step:
+        """What step 0 does, before the length of the run and with it the plan is known."""
+        return Step(Action.KEYFRAME)
 
     @property
     def depth(self) -> int:

@@ -1,17 +1,39 @@
 """Checks of fields that may come from a file: the value got, the values allowed."""
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
 
-__all__ = ["check_float", "check_int", "check_weights", "checked_list", "quote", "sums_to_one"]
+__all__ = [
+    "MAX_WEIGHT",
+    "check_fields",
+    "check_float",
+    "check_int",
+    "check_text",
+    "check_weights",
+    "checked_list",
+    "quote",
+    "sums_to_one",
+]
 
 SUM_TOLERANCE = 1e-6
 MAX_WEIGHT = 100.0
+MAX_TEXT = 200
 
 
 def quote(value: object) -> str:
     """The value for an error message, cut where it is long."""
     return reprlib.repr(value)
+
+
+def check_fields(name: str, content: Mapping[str, Any], kind: type) -> None:
+    """Refuse what has not just the fields of a dataclass; those that are None may be left out."""
+    entries = {entry.name: entry.default for entry in fields(kind)}
+    optional = {entry for entry, default in entries.items() if default is None}
+    unknown, missing = content.keys() - entries, entries.keys() - content.keys() - optional
+    if unknown or missing:
+        raise ValueError(f"{name} unknown: {quote(sorted(unknown))}, missing: {sorted(missing)}")
 
 
 def check_int(name: str, value: object, low: int, high: int) -> None:
@@ -28,6 +50,12 @@ def check_float(name: str, value: object, low: float, high: float) -> None:
         raise TypeError(f"{name} must be a number from {low:g} to {high:g}, got {quote(value)}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value}")
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuse what is no printable text of 1 to `MAX_TEXT` characters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT or not value.isprintable():
+        raise ValueError(f"{name} must be a text of 1 to {MAX_TEXT} characters, got {quote(value)}")
 
 
 def checked_list(name: str, value: object) -> list:

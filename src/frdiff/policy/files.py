@@ -1,13 +1,12 @@
 """Policy files: readable, versioned JSON, never trusted when read."""
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import FILE_VERSION, Policy
-from frdiff.policy.checks import quote
+from frdiff.policy.checks import check_fields, quote
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.table import TablePolicy
@@ -53,10 +52,7 @@ def loads(text: str | bytes) -> Policy:
         )
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {quote(kind)}")
-    known = {field.name for field in fields(KINDS[kind])}
-    if content.keys() != known:
-        unknown, missing = sorted(content.keys() - known), sorted(known - content.keys())
-        raise ValueError(f"fields unknown: {quote(unknown)}, missing: {missing}")
+    check_fields("fields", content, KINDS[kind])
     return KINDS[kind](**content)
 
 

@@ -4,14 +4,21 @@ import hashlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from frdiff.policy.checks import check_float, check_int, checked_list, quote
+from frdiff.policy.checks import (
+    check_fields,
+    check_float,
+    check_int,
+    check_text,
+    checked_list,
+    quote,
+)
+from frdiff.policy.conditions import GUIDANCE, Conditions
 
 __all__ = ["Origin", "config_hash"]
 
-MAX_TEXT = 200
 MAX_ENTRIES = 100
 MAX_LEVELS = 10_000
 
@@ -29,7 +36,9 @@ class Origin:
         found_by: the part of the search that found it.
         solver: a name for `frdiff.set_scheduler` where another scheduler than the pipeline's own
             was chosen; None for its own.
-        guidance: guidance scale while tuning; None for the pipeline's default.
+        guidance: guidance scale while tuning, or the least and the greatest of a range; None where
+            it could not be told.
+        conditions: of the run tuned, otherwise; None where they are not known.
         noise_levels: logarithm of the noise level of every step; empty where the scheduler tells
             none.
         versions: of frdiff and the libraries, by name.
@@ -43,19 +52,22 @@ class Origin:
     num_inference_steps: int
     found_by: str
     solver: str | None = None
-    guidance: float | None = None
+    guidance: float | tuple[float, float] | None = None
+    conditions: Conditions | None = None
     noise_levels: Sequence[float] = ()
     versions: Mapping[str, str] = field(default_factory=dict, hash=False)
     figures: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("model", "model_hash", "scheduler", "scheduler_hash", "found_by"):
-            _check_text(name, getattr(self, name))
+            check_text(name, getattr(self, name))
         if self.solver is not None:
-            _check_text("solver", self.solver)
+            check_text("solver", self.solver)
         check_int("num_inference_steps", self.num_inference_steps, 1, MAX_LEVELS)
-        if self.guidance is not None:
-            check_float("guidance", self.guidance, -1e6, 1e6)
+        self._check_guidance()
+        conditions: object = self.conditions
+        if conditions is not None and not isinstance(conditions, Conditions):
+            object.__setattr__(self, "conditions", Conditions.from_dict(conditions))
         levels = checked_list("noise_levels", self.noise_levels)
         if len(levels) > MAX_LEVELS:
             raise ValueError(f"noise_levels must be at most {MAX_LEVELS}, got {len(levels)}")
@@ -63,24 +75,50 @@ class Origin:
             check_float("a noise level", level, -1e4, 1e4)
         object.__setattr__(self, "noise_levels", tuple(levels))
         for name, version in _entries("versions", self.versions).items():
-            _check_text(f"version of {name}", version)
+            check_text(f"version of {name}", version)
         for name, figure in _entries("figures", self.figures).items():
             check_float(name, figure, -1e18, 1e18)
+
+    def _check_guidance(self) -> None:
+        guidance: object = self.guidance
+        if guidance is None:
+            return
+        if not isinstance(guidance, tuple | list):
+            check_float("guidance", guidance, -1e6, 1e6)
+            return
+        for end in guidance:
+            check_float("guidance", end, -1e6, 1e6)
+        if len(guidance) != 2 or guidance[0] > guidance[1]:
+            raise ValueError(
+                f"guidance must be a number, or the least and the greatest, got {quote(guidance)}"
+            )
+        object.__setattr__(self, "guidance", tuple(guidance))
 
     @classmethod
     def from_dict(cls, content: object) -> "Origin":
         """The origin in a policy file; every field is checked."""
         if not isinstance(content, dict):
             raise TypeError(f"origin must be an object, got {quote(content)}")
-        known = {entry.name for entry in fields(cls)}
-        if content.keys() != known:
-            unknown, missing = sorted(content.keys() - known), sorted(known - content.keys())
-            raise ValueError(f"fields of origin unknown: {quote(unknown)}, missing: {missing}")
+        check_fields("fields of origin", content, cls)
         return cls(**content)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
         return asdict(self)
+
+    def unlike(self, found: Conditions) -> list[str]:
+        """In words, what a run is made under that the policy was not tuned for."""
+        said = [] if self.conditions is None else self.conditions.unlike(found)
+        scale = found.scales.get(GUIDANCE)
+        if self.guidance is None or scale is None:
+            return said
+        tuned = self.guidance if isinstance(self.guidance, tuple) else (self.guidance,) * 2
+        if tuned[0] <= scale <= tuned[1]:
+            return said
+        near = min(tuned, key=lambda end: abs(end - scale))
+        by = f", {scale / near:.2g} times as much" if near > 0 and scale > 0 else ""
+        whole = f"{tuned[0]:g}" if tuned[0] == tuned[1] else f"{tuned[0]:g} to {tuned[1]:g}"
+        return [f"guidance_scale is {scale:g}, not {whole}{by}", *said]
 
     def check_model(self, denoiser: Any) -> None:
         """Refuse a denoiser of another class or configuration.
@@ -130,14 +168,9 @@ def _said(name: str, digits: str) -> str:
     return f"{name} (configuration {digits})"
 
 
-def _check_text(name: str, value: object) -> None:
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT or not value.isprintable():
-        raise ValueError(f"{name} must be a text of 1 to {MAX_TEXT} characters, got {quote(value)}")
-
-
 def _entries(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or len(value) > MAX_ENTRIES:
         raise ValueError(f"{name} must be an object of at most {MAX_ENTRIES}, got {quote(value)}")
     for key in value:
-        _check_text(f"a name in {name}", key)
+        check_text(f"a name in {name}", key)
     return value

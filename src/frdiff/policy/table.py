@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
-from frdiff.clock import noise_coordinates
+from frdiff.levels import noise_coordinates
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import (
+    MAX_WEIGHT,
     check_float,
     check_int,
     check_weights,
@@ -21,6 +23,7 @@ from frdiff.policy.origin import Origin, config_hash
 __all__ = ["MAX_WEIGHTS", "TablePolicy"]
 
 MAX_GROUPS = 1000
+MAX_LEVEL = 1e4
 MAX_WEIGHTS = 4
 
 
@@ -39,6 +42,10 @@ class TablePolicy(Policy):
         score_weights: per step, weights of the last keyframes' scores, newest first, a keyframe's
             own as its first; None takes the last one. They may sum to anything: a solver's step
             is as long as its score.
+        sample_weights: per step, how much of the sample, as the denoiser gets it, is added to the
+            score of a keyframe or jump; None adds none.
+        noise_levels: logarithm of the noise level of every step, falling, laid on the scheduler
+            when it sets its timesteps; None leaves it its own.
         forecast_weights: per step and group, weights of the group's last stored features, newest
             first, summing to 1; None extrapolates, at every step or at one.
         forecast, targets, coordinate: see `Policy`; without a reuse step `targets` may be `()`,
@@ -53,6 +60,8 @@ class TablePolicy(Policy):
     groups: Sequence[Sequence[str]] = (("*",),)
     mixing_weights: Sequence[float] | None = None
     score_weights: Sequence[Sequence[float]] | None = None
+    sample_weights: Sequence[float] | None = None
+    noise_levels: Sequence[float] | None = None
     forecast_weights: Sequence[Sequence[Sequence[float]] | None] | None = None
     forecast: int = 1
     targets: Targets = "all"
@@ -78,6 +87,18 @@ class TablePolicy(Policy):
             said = "score weights of a step"
             checked = [check_weights(said, row, MAX_WEIGHTS, free=True) for row in rows]
             self._set("score_weights", tuple(checked))
+        if self.sample_weights is not None:
+            weights = self._per_step("sample_weights", self.sample_weights)
+            for weight in weights:
+                check_float("a sample weight", weight, -MAX_WEIGHT, MAX_WEIGHT)
+            self._set("sample_weights", tuple(weights))
+        if self.noise_levels is not None:
+            levels = self._per_step("noise_levels", self.noise_levels)
+            for level in levels:
+                check_float("a noise level", level, -MAX_LEVEL, MAX_LEVEL)
+            if any(next_ >= level for level, next_ in pairwise(levels)):
+                raise ValueError(f"noise_levels must fall from step to step, got {quote(levels)}")
+            self._set("noise_levels", tuple(levels))
         if self.forecast_weights is not None:
             rows = self._per_step("forecast_weights", self.forecast_weights)
             self._set("forecast_weights", tuple(self._checked_forecast(row) for row in rows))
@@ -106,13 +127,17 @@ class TablePolicy(Policy):
 
     @property
     def learnt(self) -> bool:
-        """Whether score weights sum to other than 1, which fits the steps of one run alone."""
-        return not all(map(sums_to_one, self.score_weights or ()))
+        """Whether anything fits the steps of one run alone.
+
+        That is score weights that sum to other than 1, weights of samples, and noise levels.
+        """
+        free = not all(map(sums_to_one, self.score_weights or ()))
+        return free or self.noise_levels is not None or any(self.sample_weights or ())
 
     @property
-    def opening(self) -> float:
-        """The weight of step 0's score."""
-        return self.score_weights[0][0] if self.score_weights else 1.0
+    def opening(self) -> Step:
+        """What step 0 does."""
+        return self._step(0)
 
     @property
     def depth(self) -> int:
@@ -147,12 +172,11 @@ class TablePolicy(Policy):
 
         Raises:
             ValueError: the table has no origin, which knows its noise levels, or it or the
-                scheduler tells none; or its score weights are learnt.
+                scheduler tells none; or it is learnt.
         """
         if self.learnt:
             raise ValueError(
-                "the score weights of this table were learnt for its own steps and fit no others; "
-                "tune for the new run"
+                "this table was learnt for its own steps and fits no others; tune for the new run"
             )
         if self.origin is None or not self.origin.noise_levels:
             raise ValueError("this table does not know its noise levels; tune for the new run")
@@ -200,11 +224,12 @@ class TablePolicy(Policy):
     def _step(self, index: int) -> Step:
         computed = frozenset(self.computed[index])
         scores = (1.0,) if self.score_weights is None else tuple(self.score_weights[index])
+        sample = 0.0 if self.sample_weights is None else self.sample_weights[index]
         if len(computed) == len(self.groups):
-            return Step(Action.KEYFRAME, score_weights=scores)
+            return Step(Action.KEYFRAME, score_weights=scores, sample_weight=sample)
         weight = 1.0 if self.mixing_weights is None else self.mixing_weights[index]
         if weight == 0:
-            return Step(Action.JUMP, 0.0, score_weights=scores)
+            return Step(Action.JUMP, 0.0, score_weights=scores, sample_weight=sample)
         row = None if self.forecast_weights is None else self.forecast_weights[index]
         forecast = None if row is None else tuple(tuple(weights) for weights in row)
         return Step(Action.REUSE, weight, computed, forecast, scores)
@@ -272,6 +297,11 @@ class TablePolicy(Policy):
                 )
             if step.mixing_weight < 1:
                 self._check_scores(index, step, scores)
+            if step.action is Action.REUSE and self.sample_weights and self.sample_weights[index]:
+                raise ValueError(
+                    f"step {index} reuses features, so it can add no sample to its score, got the "
+                    f"weight {self.sample_weights[index]:g}"
+                )
             for group, weights in enumerate(step.forecast_weights or ()):
                 if group not in step.computed and len(weights) > stored[group]:
                     raise ValueError(

@@ -1,45 +1,49 @@
-"""Learning: score weights of any sum, chosen so that the final samples are the converged ones.
+"""Learning: scores weighed, and levels placed, so that the final samples are the converged ones.
 
 A run whose steps are keyframes and jumps moves its sample by weighted sums of scores, whatever the
-solver: it is a non-stationary multistep solver, and its weights can be learnt (bespoke solvers:
-Shaul et al., ICML 2024, arXiv 2403.01329; S4S: Frankel et al., ICML 2025, arXiv 2502.17423). Others
-do that by gradient descent through the loop. There are few weights and many pixels, so here it is
-nonlinear least squares, by Levenberg and Marquardt's method: how the final samples change with
-every weight is seen by changing it, in runs that compute nothing before the change, and afterwards
-from every step taken (Broyden, 1965). It needs no gradients, so it works through any pipeline, and
-in no more memory than sampling; and it takes less than half the network calls that Adam does
-(`docs/search.md`).
+solver: it is a non-stationary multistep solver, and its weights and times can be learnt (bespoke
+solvers: Shaul et al., ICML 2024, arXiv 2403.01329; S4S: Frankel et al., ICML 2025, arXiv
+2502.17423). Others do that by gradient descent through the loop. There are few numbers and many
+pixels, so here it is nonlinear least squares, by Levenberg and Marquardt's method: how the final
+samples change with every number is seen by changing it, in runs that compute nothing before the
+change, and afterwards from every step taken (Broyden, 1965). A few samples are looked at after
+another, each from where those before have led, and all that were looked at count (the incremental
+Gauss-Newton method: Bertsekas, SIAM J. Optim. 1996). It needs no gradients, so it works through any
+pipeline, and in no more memory than sampling; and it takes a small part of the network calls that
+Adam does (`docs/search.md`).
 
-Weights that sum to other than 1 make a step longer or shorter than the noise levels say.
+What is learnt of each keyframe (`frdiff.search.freedoms`): the weights of the scores, which may sum
+to anything, since a step is as long as its score; the weight of the sample; the noise level.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
-from frdiff.plan import Action
 from frdiff.policy import TablePolicy
-from frdiff.policy.table import MAX_WEIGHTS
+from frdiff.run import Run
+from frdiff.search.freedoms import Freedoms, Kinds
 from frdiff.search.space import table_of
-from frdiff.search.subject import Batch, PipelineSubject, Subject
-from frdiff.search.tape import taped
+from frdiff.search.subject import Batch, LoopSubject, PipelineSubject, Subject
+from frdiff.search.tape import Tape, taped
 from frdiff.setting import Setting
 
-__all__ = ["Learnt", "learn_weights"]
+__all__ = ["Learnt", "learn_table"]
 
 ELEMENTS = 8192  # per sample, of final latents
-CHANGE = 1e-2  # of a weight, to see what it does
-LONGEST = 0.5  # by which a weight changes at a time
+LOOKED = 4  # samples at a time
+CHANGE = 1e-2  # of a number, to see what it does
+LONGEST = 0.5  # by which a number changes at a time
 DAMPING = 0.1  # at first; less after a step that gains, more after one that does not
 EASE, TIGHTEN = 0.3, 10.0
 ALIKE = 0.03
-PATIENCE = 3  # steps that gain nothing before all is looked at anew
+PATIENCE = 3  # steps that gain nothing before others are looked at
+STEPS = 5  # before others are looked at, at most
 GAIN = 0.03  # of the mean logarithm of squared errors: 0.13 dB
 NEAR = 0.5  # above the best loss, within which a step says something of the slopes
-SHARE = 0.6  # of what may be spent, for the first look at all weights
-DIGITS = 7
+SHARE = 0.6  # of what may be spent, for the first look at all samples
 TINY = 1e-12  # of the largest error, which counts as none
 
 
@@ -48,15 +52,15 @@ class Learnt:
     """What learning came to.
 
     Attributes:
-        rows: score weights of every step.
+        table: as learnt.
         spent: on it, in steps computed of all samples.
     """
 
-    rows: list[list[float]]
+    table: TablePolicy
     spent: float
 
 
-def learn_weights(
+def learn_table(
     subject: Subject,
     setting: Setting,
     batches: Sequence[Batch],
@@ -64,7 +68,7 @@ def learn_weights(
     allowed: float,
     on_round: Callable[[float], None] = lambda share: None,
 ) -> Learnt | None:
-    """Score weights for the table of a setting, learnt from where they are; None if not paid for.
+    """The table of a setting with its numbers learnt; None if that is not paid for.
 
     Args:
         batches: the samples to learn from.
@@ -72,24 +76,105 @@ def learn_weights(
         allowed: steps computed of all of them, at most.
         on_round: called with the share of it that is spent.
     """
-    weights = _Weights.within(table_of(setting), SHARE * allowed)
-    if weights is None:
-        return None
     drawing = replace(subject, latents=True) if isinstance(subject, PipelineSubject) else subject
-    true = np.concatenate([*map(_elements, wanted)])
-    with taped(drawing, setting.scheduler, weights.table.num_steps) as tape:
+    table = table_of(setting)
+    with taped(drawing, setting.scheduler, table.num_steps) as tape:
+        kinds = _kinds(drawing, setting.steps, table, batches[0], tape)
+        freedoms = Freedoms.within(table, kinds, SHARE * allowed)
+        if freedoms is None:
+            return None
+        parts = [
+            _Part(drawing, setting.steps, freedoms, tape, batch, true)
+            for batch, true in _split(subject, batches, wanted)
+        ]
+        least = _Least(parts, freedoms, allowed, on_round)
+        least.run()
+    return Learnt(freedoms.policy(least.values), least.spent)
 
-        def errors(values: np.ndarray, known: int | None = None) -> np.ndarray:
-            """What the final samples are off by, (samples, elements)."""
-            if known is None:
-                tape.record()
-            else:
-                tape.play(known)
-            made = Setting(setting.steps, weights.policy(values))
-            return np.concatenate([_elements(drawing.draw(made, b)) for b in batches]) - true
 
-        values, spent = _least(errors, weights, allowed, on_round)
-    return Learnt(weights.rows(values), spent)
+def _kinds(subject: Subject, steps: int, table: TablePolicy, batch: Batch, tape: Tape) -> Kinds:
+    """What may be chosen beside score weights, as a run shows."""
+    seen: list[list[float] | None] = []
+
+    def look(run: Run) -> None:
+        seen.append(run.noise_levels if run.takes_noise_levels else None)
+
+    one = Batch(batch.seed, batch.prompts[: subject.per_call or 1])
+    tape.record()
+    subject.draw(Setting(steps, replace(table, origin=None)), one, look)
+    levels = seen[0] if subject.takes_steps else None
+    return Kinds(None if levels is None else [round(level, 7) for level in levels], tape.alike)
+
+
+def _split(
+    subject: Subject, batches: Sequence[Batch], wanted: Sequence[np.ndarray]
+) -> list[tuple[Batch, np.ndarray]]:
+    """A few samples at a time, with what they should be; a loop draws whole batches."""
+    if isinstance(subject, LoopSubject):
+        return list(zip(batches, wanted, strict=True))
+    size = max(LOOKED, subject.per_call or 1)
+    return [
+        (Batch(batch.seed + i, batch.prompts[i : i + size]), true[i : i + size])
+        for batch, true in zip(batches, wanted, strict=True)
+        for i in range(0, len(batch.prompts), size)
+    ]
+
+
+class _Part:
+    """Some of the samples: what they are off by, and how that changes with every number.
+
+    Attributes:
+        errors: of the final samples, (samples, elements), at the numbers chosen so far.
+        slopes: of the errors, (samples, elements, numbers); empty before the first look.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        steps: int,
+        freedoms: Freedoms,
+        tape: Tape,
+        batch: Batch,
+        true: np.ndarray,
+    ) -> None:
+        self._subject = subject
+        self._steps = steps
+        self._freedoms = freedoms
+        self._tape = tape
+        self._batch = batch
+        self._true = _elements(true)
+        self.errors = np.zeros_like(self._true)
+        self.slopes = np.empty((*self.errors.shape, 0))
+
+    def __len__(self) -> int:
+        return len(self._true)
+
+    def look(self, values: np.ndarray, on_number: Callable[[int], None]) -> None:
+        """See what every number does from here on; `on_number` is told of each."""
+        self._tape.record()
+        self.errors = self.drawn(values)
+        slopes = np.empty((*self.errors.shape, len(values)))
+        for number in range(len(values)):
+            changed = values.copy()
+            changed[number] += CHANGE
+            self._tape.play(self._freedoms.known(number))
+            slopes[..., number] = (self.drawn(changed) - self.errors) / CHANGE
+            on_number(number)
+        self.slopes = slopes
+
+    def tried(self, values: np.ndarray) -> np.ndarray:
+        """What the samples would be off by."""
+        self._tape.play(0)
+        return self.drawn(values)
+
+    def drawn(self, values: np.ndarray) -> np.ndarray:
+        made = Setting(self._steps, self._freedoms.policy(values))
+        return _elements(self._subject.draw(made, self._batch)) - self._true
+
+    def learn(self, change: np.ndarray, found: np.ndarray) -> None:
+        """Put what the slopes did not foresee of a change down to it (Broyden's update)."""
+        unforeseen = found - self.errors - self.slopes @ change
+        self.slopes += unforeseen[..., None] * (change / (change @ change))
 
 
 def _elements(latents: np.ndarray) -> np.ndarray:
@@ -98,121 +183,102 @@ def _elements(latents: np.ndarray) -> np.ndarray:
     return flat[:, :: max(1, flat.shape[1] // ELEMENTS)].astype(np.float64)
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """The weights that are learnt: a change of each, the same in all steps up to the next keyframe.
+class _Least:
+    """A search for the changes that make errors least.
 
     Attributes:
-        table: with the weights to begin with.
-        places: of each weight, the keyframe whose steps it is for, and its age: 0 for that
-            keyframe's own score, 1 for that of the one before.
+        values: the changes chosen so far.
+        spent: steps computed to find them, of all samples.
+        looked: the samples that were looked at.
     """
 
-    table: TablePolicy
-    places: Sequence[tuple[int, int]]
+    def __init__(
+        self,
+        parts: Sequence[_Part],
+        freedoms: Freedoms,
+        allowed: float,
+        on_round: Callable[[float], None],
+    ) -> None:
+        self.values = np.zeros(len(freedoms))
+        self.spent = 0.0
+        self.looked: list[_Part] = []
+        self._parts = parts
+        self._freedoms = freedoms
+        self._allowed = allowed
+        self._on_round = on_round
+        self._total = sum(map(len, parts))
 
-    @classmethod
-    def within(cls, table: TablePolicy, allowed: float) -> "_Weights | None":
-        """As many ages as a look at all weights pays for; None if not even the youngest."""
-        keyframes = table.plan(table.num_steps).keyframes
-        for depth in range(MAX_WEIGHTS, 0, -1):
-            places = [
-                (key, age) for i, key in enumerate(keyframes) for age in range(min(i + 1, depth))
-            ]
-            found = cls(table, places)
-            if found.look_cost <= allowed:
-                return found
-        return None
+    def run(self) -> None:
+        """Look at one part after another, from where those before have led, as long as it pays."""
+        for turn in itertools.count():
+            part = self._parts[turn % len(self._parts)]
+            if not self._pays_for([part], self._freedoms.look_cost, [*self.looked, part]):
+                return
+            self._look(part)
+            gain = self._improve()
+            if not np.isfinite(gain) or (turn >= len(self._parts) and gain < GAIN):
+                return
 
-    @property
-    def run_cost(self) -> float:
-        """Of a run, in steps computed."""
-        return sum(step.action is not Action.JUMP for step in self.table.plan(self.table.num_steps))
+    def _look(self, part: _Part) -> None:
+        def on_number(number: int) -> None:
+            self._spend([part], self._freedoms.cost(number))
 
-    @property
-    def look_cost(self) -> float:
-        """Of seeing what every weight does."""
-        return self.run_cost + sum(map(self.cost, range(len(self.places))))
+        self._spend([part], self._freedoms.run_cost)
+        part.look(self.values, on_number)
+        if part not in self.looked:
+            self.looked.append(part)
 
-    def cost(self, place: int) -> float:
-        """Of the part of a run that changes with a weight."""
-        plan = self.table.plan(self.table.num_steps)
-        return sum(step.action is not Action.JUMP for step in plan.steps[self.known(place) :])
-
-    def known(self, place: int) -> int:
-        """Steps of a run that do not change with a weight."""
-        return self.places[place][0] + 1
-
-    def rows(self, values: np.ndarray) -> list[list[float]]:
-        """Score weights of every step, with the changes given."""
-        table = self.table
-        rows = [list(row) for row in table.score_weights or [(1.0,)] * table.num_steps]
-        plan = table.plan(table.num_steps)
-        ends = dict(pairwise([*plan.keyframes, len(plan)]))
-        for (key, age), value in zip(self.places, values, strict=True):
-            for step in range(key, ends[key]):
-                if plan[step].action is Action.REUSE:
-                    continue  # it takes the score that it computes
-                row = rows[step]
-                row += [0.0] * (age + 1 - len(row))
-                row[age] += value
-        return [[round(float(weight), DIGITS) for weight in row] for row in rows]
-
-    def policy(self, values: np.ndarray) -> TablePolicy:
-        """The table with these changes."""
-        return replace(self.table, score_weights=self.rows(values), origin=None)
-
-
-def _least(
-    errors: Callable[..., np.ndarray],
-    weights: _Weights,
-    allowed: float,
-    on_round: Callable[[float], None],
-) -> tuple[np.ndarray, float]:
-    """The changes of weights that make errors least, and the steps spent on finding them."""
-    count = len(weights.places)
-    look = weights.look_cost
-    values, best, spent = np.zeros(count), np.inf, 0.0
-    while spent + look + weights.run_cost <= allowed:
-        before = best
-        now = errors(values)
-        best = _loss(now)
-        slopes = np.empty((*now.shape, count))
-        for place in range(count):
-            changed = values.copy()
-            changed[place] += CHANGE
-            slopes[..., place] = (errors(changed, weights.known(place)) - now) / CHANGE
-            spent += weights.cost(place)
-            on_round(spent / allowed)
-        spent += weights.run_cost
-        if not (np.isfinite(slopes).all() and np.isfinite(best)):
-            break
-        failed, damping = 0, DAMPING
-        while failed < PATIENCE and spent + weights.run_cost <= allowed:
-            change = _change(slopes, now, damping)
-            found = errors(values + change, 0)
-            spent += weights.run_cost
-            on_round(spent / allowed)
+    def _improve(self) -> float:
+        """Take steps until they gain nothing; how much the loss fell."""
+        begun = best = _loss([part.errors for part in self.looked])
+        if not np.isfinite(best) or not all(np.isfinite(part.slopes).all() for part in self.looked):
+            return np.inf
+        most = STEPS if len(self.looked) < len(self._parts) else np.inf
+        taken, failed, damping = 0, 0, DAMPING
+        while failed < PATIENCE and taken < most and self._pays_for((), 0, self.looked):
+            taken += 1
+            change = _change(self.looked, damping)
+            found = _tried(self.looked, self.values + change)
+            self._spend(self.looked, self._freedoms.run_cost)
             loss = _loss(found)
             if loss < best + NEAR:
-                # What was not foreseen is put down to the change (Broyden's update).
-                unforeseen = found - now - slopes @ change
-                slopes += unforeseen[..., None] * (change / (change @ change))
+                for part, errors in zip(self.looked, found, strict=True):
+                    part.learn(change, errors)
             if loss < best:
                 failed = failed + 1 if best - loss < GAIN else 0
-                values, now, best = values + change, found, loss
+                self.values, best = self.values + change, loss
+                for part, errors in zip(self.looked, found, strict=True):
+                    part.errors = errors
                 damping *= EASE
             else:
                 failed += 1
                 damping *= TIGHTEN
-        if before - best < GAIN:
-            break
-    return values, spent
+        return begun - best
+
+    def _spend(self, parts: Sequence[_Part], steps: float) -> None:
+        self.spent += self._share(parts) * steps
+        self._on_round(self.spent / self._allowed)
+
+    def _pays_for(self, parts: Sequence[_Part], steps: float, run: Sequence[_Part]) -> bool:
+        """Whether what is left pays for so many steps of some parts, and a run of others."""
+        wanted = self._share(parts) * steps + self._share(run) * self._freedoms.run_cost
+        return self.spent + wanted <= self._allowed
+
+    def _share(self, parts: Sequence[_Part]) -> float:
+        return sum(map(len, parts)) / self._total
 
 
-def _loss(errors: np.ndarray) -> float:
+def _tried(parts: Sequence[_Part], values: np.ndarray) -> list[np.ndarray]:
+    """What all samples would be off by; not finite where there is no such table."""
+    try:
+        return [part.tried(values) for part in parts]
+    except ValueError:
+        return [np.full_like(part.errors, np.nan) for part in parts]
+
+
+def _loss(errors: Sequence[np.ndarray]) -> float:
     """The mean over samples of the logarithm of the squared error, as decibels count it."""
-    squares = _squares(errors)
+    squares = _squares(np.concatenate(errors))
     return float(np.log(squares).mean()) if np.isfinite(squares).all() else np.inf
 
 
@@ -222,12 +288,17 @@ def _squares(errors: np.ndarray) -> np.ndarray:
     return np.maximum(squares, TINY * squares.max() + np.finfo(float).tiny)
 
 
-def _change(slopes: np.ndarray, errors: np.ndarray, damping: float) -> np.ndarray:
+def _change(parts: Sequence[_Part], damping: float) -> np.ndarray:
     """The damped step of least squares, every sample weighed so that the loss falls."""
-    shares = 1 / _squares(errors)
-    normal = np.einsum("sep,seq,s->pq", slopes, slopes, shares, optimize=True)
-    slope = np.einsum("sep,se,s->p", slopes, errors, shares, optimize=True)
-    # Marquardt's scale lets weights that do little change much, so all are damped a little alike.
+    count = parts[0].slopes.shape[-1]
+    normal, slope = np.zeros((count, count)), np.zeros(count)
+    for part in parts:
+        # Rows of the least squares: a sample's elements by the root of its share.
+        root = np.sqrt(1 / _squares(part.errors))[:, None]
+        rows = (part.slopes * root[..., None]).reshape(-1, count)
+        normal += rows.T @ rows
+        slope += rows.T @ (part.errors * root).ravel()
+    # Marquardt's scale lets numbers that do little change much, so all are damped a little alike.
     scale = np.diag(normal) + ALIKE * np.trace(normal) / len(normal) + np.finfo(float).tiny
     change = -np.linalg.solve(normal + damping * np.diag(scale), slope)
     return np.clip(change, -LONGEST, LONGEST)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from functools import partial
 
 from frdiff.adapters import find_targets
-from frdiff.policy import TablePolicy, Targets
+from frdiff.policy import TablePolicy, Targets, loads
 from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.journal import Journal
-from frdiff.search.learn import Learnt, learn_weights
+from frdiff.search.learn import Learnt, learn_table
 from frdiff.search.measure import Measure, digest_of
 from frdiff.search.record import Recording, record
 from frdiff.search.solvers import Lengths, Truth, converged
@@ -120,23 +120,26 @@ def truth_of(subject: Subject, num_steps: int, space: Space, batch: Batch, notes
 def learner_of(
     subject: Subject, measure: Measure, notes: Journal, on_round: Callable[[float], None]
 ) -> Learner:
-    """What learns score weights, each once for a journal; see `frdiff.search.learn`.
+    """What learns tables, each once for a journal; see `frdiff.search.learn`.
 
     Args:
         measure: whose samples it learns from.
     """
 
     def learn(setting: Setting, allowed: float) -> Learnt | None:
-        question = f"learnt weights {digest_of(setting)} {allowed:.3f}"
+        question = f"learnt {digest_of(setting)} {allowed:.3f}"
         if question not in notes:
             wanted = [drawn.latents for drawn in measure.true]
             batches = measure.batches
-            found = learn_weights(subject, setting, batches, wanted, allowed, on_round)
-            notes[question] = None if found is None else [found.rows, found.spent]
+            found = learn_table(subject, setting, batches, wanted, allowed, on_round)
+            notes[question] = None if found is None else [found.table.dumps(), found.spent]
         if notes[question] is None:
             return None
-        rows, spent = checked_list("learnt weights in the journal", notes[question])
+        text, spent = checked_list("what was learnt, in the journal", notes[question])
+        table = loads(text)
         check_float("what learning took", spent, 0, 1e9)
-        return Learnt(rows, spent)
+        if not isinstance(table, TablePolicy):
+            raise ValueError(f"the journal must have a table, got {table!r}")
+        return Learnt(table, spent)
 
     return learn

@@ -11,6 +11,7 @@ from torch import Tensor
 from frdiff.adapters import Features, Target, find_targets, watched
 from frdiff.forecast import extrapolation_weights
 from frdiff.policy import JumpPolicy, Targets, UniformPolicy
+from frdiff.policy.conditions import Conditions
 from frdiff.run import Run
 from frdiff.search.fit import fit_weights
 from frdiff.search.influence import influences
@@ -39,6 +40,7 @@ class Recording:
         levels: logarithm of the noise level of every step; none if the scheduler tells none.
         prices: of the targets, in that order too.
         influence: of every step, see `frdiff.search.influence`; None if it cannot be told.
+        conditions: that the run was made under.
     """
 
     grams: Mapping[str, np.ndarray]
@@ -46,6 +48,7 @@ class Recording:
     levels: Sequence[float]
     prices: Prices
     influence: np.ndarray | None = None
+    conditions: Conditions | None = None
 
     @property
     def steps(self) -> int:
@@ -146,18 +149,18 @@ def record(
         if targets
         for target in find_targets(denoiser, targets)
     ]
-    ended: list[tuple[int, int, Prices, list[float]]] = []
+    ended: list[tuple[int, int, Prices, list[float], Conditions | None]] = []
 
     def on_run(run: Run) -> None:
         prices = prices_of(run, overhead) if targets else Prices({}, overhead)
         planned = run.stats.steps if run.plan is None else len(run.plan)
-        ended.append((run.stats.steps, planned, prices, run.noise_levels))
+        ended.append((run.stats.steps, planned, prices, run.noise_levels, run.conditions))
 
     policy = UniformPolicy(1, targets=targets) if targets else JumpPolicy(1)
     full = Setting(setting.steps, policy)
     with watched(found, keep), altered_scores(subject, setting.scheduler, keep_score) as timings:
         subject.draw(full, batch, on_run)
-    ((steps, planned, prices, levels),) = ended
+    ((steps, planned, prices, levels, conditions),) = ended
     even = all(len(features) % steps == 0 for features in rows.values())
     grams = {name: _gram(features, steps) for name, features in rows.items()} if even else {}
     # A pipeline may end before its scheduler; nothing changes in the steps that are left.
@@ -167,7 +170,8 @@ def record(
     timed = scheduler_of(subject, setting.scheduler)
     influence = None if left else influences(timed, timings[-1], steps)
     ordered = {name: prices.saved[name] for name in rows}
-    return Recording(grams, seen, levels, replace(prices, saved=ordered), influence)
+    priced = replace(prices, saved=ordered)
+    return Recording(grams, seen, levels, priced, influence, conditions)
 
 
 def elements_of(values: Tensor, most: int = SCORE_ELEMENTS) -> np.ndarray:

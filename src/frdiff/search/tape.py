@@ -19,6 +19,10 @@ class Tape:
 
     Args:
         num_steps: of a run; a draw may make several, one after another.
+
+    Attributes:
+        alike: whether every call recorded returns one score, with as many dimensions as the first
+            of its inputs, which is the sample then.
     """
 
     def __init__(self, num_steps: int) -> None:
@@ -30,7 +34,7 @@ class Tape:
     def record(self) -> None:
         """Record the next draw, whole."""
         self._calls.clear()
-        self._recording, self._known = True, 0
+        self._recording, self._known, self.alike = True, 0, True
         self._made = self._ended = 0
 
     def play(self, steps: int) -> None:
@@ -64,6 +68,9 @@ class Tape:
             result = compute(*args, **kwargs)
             if self._recording:
                 tensors = [tensor.clone() for tensor in tensors_in(result)]
+                samples = tensors_in((args, kwargs))[:1]
+                dims = [tensor.dim() for tensor in tensors]
+                self.alike &= dims == [sample.dim() for sample in samples]
                 self._calls.append((self._ended % self._num_steps, form_of(result), tensors))
             return result
 

@@ -7,14 +7,15 @@ from importlib.metadata import version
 
 import numpy as np
 
-from frdiff.clock import noise_coordinates
+from frdiff.levels import noise_coordinates
 from frdiff.policy import Origin, TablePolicy, config_hash
+from frdiff.policy.conditions import GUIDANCE
 from frdiff.search.learn import Learnt
 from frdiff.search.measure import Measure, middle, standard_error
 from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import Truth
 from frdiff.search.space import Space, table_of
-from frdiff.search.subject import PipelineSubject, Subject, scheduler_of
+from frdiff.search.subject import Subject, scheduler_of
 from frdiff.search.within import (
     Candidate,
     OnFound,
@@ -33,7 +34,7 @@ STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
 WORTH = 5  # full runs, spent on policies of one budget
-LEARNING = 12  # full runs, spent on the weights of the best of them
+LEARNING = 12  # full runs, spent on learning the best of them
 LIBRARIES = ("diffusers", "torch")
 
 Learner = Callable[[Setting, float], Learnt | None]
@@ -67,8 +68,8 @@ class Tuner:
         climbs: whether single keyframes are moved.
         seed: of proposals.
         truth: what is measured against.
-        learner: score weights for a setting, learnt within steps computed of the calibration half;
-            None where weights are not to be chosen.
+        learner: a setting's table learnt within steps computed of the calibration half; None where
+            weights are not to be chosen.
         learnt: what it came to, by setting.
     """
 
@@ -108,10 +109,10 @@ class Tuner:
         return self._decided(candidates + self._learnt(candidates, share * LEARNING))
 
     def _learnt(self, candidates: list[Candidate], full_runs: float) -> list[Candidate]:
-        """The candidate of the most keyframes with weights learnt, if that is paid for.
+        """The candidate of the most keyframes with its numbers learnt, if that is paid for.
 
-        Of several the best. Weights that are learnt make up for where steps are and what jumps
-        miss, not for scores that were never computed.
+        Of several the best. What is learnt makes up for where steps are and what jumps miss, not
+        for scores that were never computed.
         """
         if self.learner is None:
             return []
@@ -125,7 +126,7 @@ class Tuner:
         if learnt is None:
             return []
         self.learnt[start] = learnt
-        setting = replace(start, policy=replace(table_of(start), score_weights=learnt.rows))
+        setting = replace(start, policy=learnt.table)
         quality = middle(self.calibration([setting])[0], self.quantile)
         return [Candidate("learning", setting, self.space.cost(setting), quality)]
 
@@ -253,7 +254,8 @@ class Tuner:
         setting = candidate.setting
         scheduler = scheduler_of(self.subject, setting.scheduler)
         denoiser = self.subject.denoisers[0]
-        subject = self.subject
+        conditions = self.space.recording(None, self.space.num_steps).conditions
+        guidance = None if conditions is None else conditions.scales.get(GUIDANCE)
         return Origin(
             model=type(denoiser).__name__,
             model_hash=config_hash(denoiser),
@@ -262,7 +264,8 @@ class Tuner:
             num_inference_steps=setting.steps,
             found_by=candidate.found_by,
             solver=setting.scheduler,
-            guidance=subject.guidance if isinstance(subject, PipelineSubject) else None,
+            guidance=guidance,
+            conditions=conditions,
             noise_levels=[round(level, 6) for level in self._levels(setting)],
             versions=versions(),
             figures=figures,
@@ -270,6 +273,9 @@ class Tuner:
 
     def _levels(self, setting: Setting) -> list[float]:
         """The logarithm of the noise level of every step; none if none are told."""
+        laid = table_of(setting).noise_levels
+        if laid is not None:
+            return list(laid)
         run = setting.scheduler, setting.steps
         if run in self.space.recordings:
             return list(self.space.recordings[run].levels)
