@@ -78,11 +78,24 @@ def test_a_journal_answers_without_drawing_the_truth_again(tmp_path):
     assert asked == []
 
 
-@pytest.mark.parametrize("answer", ["", [1, 2], ["1", "2", "3"], [1, 2, 1e9], None])
+@pytest.mark.parametrize("answer", ["", [1], ["1", "2"], [1, 1e9], None])
 def test_hostile_answers_are_refused(answer):
     measure = measure_with([], Journal(None, {}))
     measure([constant(1)])
-    (question,) = measure.journal
+    question, _ = measure.journal
     measure.journal[question] = answer
     with pytest.raises((TypeError, ValueError), match="journal"):
         measure([constant(1)])
+
+
+def test_a_glance_draws_the_first_batch_and_costs_its_share():
+    asked = []
+    measure = measure_with(asked, Journal(None, {}))
+    assert measure.glance([constant(1)]) == [pytest.approx((20, 20))]
+    assert sorted(asked) == [(0, 0), (0, 2), (1, 0)]
+    assert measure.asked == {}
+    # Two samples of three, and the truth, which is a run of all.
+    assert measure.cost(lambda setting: 3.0) == pytest.approx(2 + 3)
+    measure([constant(1)])
+    assert (1, 0) == asked[2] and (1, 2) == asked[3]
+    assert measure.cost(lambda setting: 3.0) == pytest.approx(3 + 3)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -30,7 +30,8 @@ class Measure:
         peak: see `decibels`.
 
     Attributes:
-        asked: the settings measured or remembered, by question, the truth not among them.
+        asked: the settings measured or remembered on all batches, by digest, the truth not among
+            them.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Measure:
         self.name = name
         self.peak = peak
         self.asked: dict[str, Setting] = {}
+        self._drawn: dict[str, tuple[Setting, Batch]] = {}
 
     @cached_property
     def true(self) -> list[Drawn]:
@@ -57,27 +59,52 @@ class Measure:
 
     def __call__(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
         """The decibels of every sample, for each setting."""
-        names = [f"{self.name} {digest_of(setting)}" for setting in settings]
-        questions = dict(zip(names, settings, strict=True))
-        self.asked |= questions
-        new = [question for question in questions if question not in self.journal]
-        jobs = [(questions[question], batch) for question in new for batch in self.batches]
-        drawn = iter(self.engine(jobs))
-        for question in new:
-            found: list[float] = []
-            for truth in self.true:
-                found += decibels(truth.samples, next(drawn).samples, self.peak)
-            self.journal[question] = found
-        return [self._answer(name) for name in names]
+        self.asked |= {digest_of(setting): setting for setting in settings}
+        return self._measured(settings, len(self.batches))
 
-    def _answer(self, question: str) -> tuple[float, ...]:
-        values = checked_list("an answer in the journal", self.journal[question])
+    def glance(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
+        """The decibels of the samples of the first batch, for each setting."""
+        return self._measured(settings, 1)
+
+    def cost(self, price: Callable[[Setting], float]) -> float:
+        """What was spent, as `price` counts a run of all samples; the truth is among it."""
         samples = sum(len(batch.prompts) for batch in self.batches)
+        shares = (
+            price(setting) * len(batch.prompts) / samples for setting, batch in self._drawn.values()
+        )
+        return price(self.truth) + sum(shares)
+
+    def _measured(self, settings: Sequence[Setting], count: int) -> list[tuple[float, ...]]:
+        """The decibels of the samples of so many batches, for each setting."""
+        questions = {
+            self._question(setting, number): (setting, number)
+            for setting in settings
+            for number in range(count)
+        }
+        jobs = {name: (one, self.batches[place]) for name, (one, place) in questions.items()}
+        self._drawn |= jobs
+        new = [name for name in questions if name not in self.journal]
+        drawn = iter(self.engine([jobs[name] for name in new]))
+        for name in new:
+            truth = self.true[questions[name][1]]
+            self.journal[name] = decibels(truth.samples, next(drawn).samples, self.peak)
+        return [
+            tuple(value for number in range(count) for value in self._answer(setting, number))
+            for setting in settings
+        ]
+
+    def _question(self, setting: Setting, number: int) -> str:
+        return f"{self.name} {number} {digest_of(setting)}"
+
+    def _answer(self, setting: Setting, number: int) -> list[float]:
+        question = self._question(setting, number)
+        values = checked_list("an answer in the journal", self.journal[question])
+        samples = len(self.batches[number].prompts)
         for value in values:
             check_float("decibels in the journal", value, -MOST_DECIBELS, MOST_DECIBELS)
         if self.peak is not None and len(values) != samples:
             raise ValueError(f"an answer in the journal has {samples} decibels, got {len(values)}")
-        return tuple(values)
+        return values
 
 
 def digest_of(setting: Setting) -> str:

@@ -38,6 +38,7 @@ FLOWS_CONVERGING = (
 )
 NEARER = 3.0  # dB
 ENOUGH = 60.0  # dB, beyond which no others are looked at
+PLENTY = 85.0  # dB, beyond which half the steps do
 
 
 def solvers_of(subject: Subject, allow_scheduler: bool) -> list[str | None]:
@@ -125,14 +126,17 @@ def converged(
     if _interchangeable(subject):
         most = max(CONVERGED_STEPS, 2 * num_steps)
         shares = FLOWS_CONVERGING if is_flow(subject.scheduler) else CONVERGING
-        works = [(solver, int(share * most)) for solver, share in shares if lengths(solver, most)]
-        found = [setting(solver, steps) for solver, steps in works]
         best: tuple[float, Setting] = -np.inf, full
-        for one, other in itertools.combinations(found, 2):
-            cheaper = min(one, other, key=lambda each: lengths(each.scheduler, each.steps))
-            best = max(best, (nearness(one, other), cheaper), key=lambda pair: pair[0])
-            if best[0] >= ENOUGH:
-                break
+        for count, enough in ((most // 2, PLENTY), (most, ENOUGH)):
+            works = [(solver, int(share * count)) for solver, share in shares]
+            found = [setting(solver, steps) for solver, steps in works if lengths(solver, steps)]
+            for one, other in itertools.combinations(found, 2):
+                cheaper = min(one, other, key=lambda each: lengths(each.scheduler, each.steps))
+                best = max(best, (nearness(one, other), cheaper), key=lambda pair: pair[0])
+                if best[0] >= enough:
+                    return truth(best[1], best[0])
+                if count < most:
+                    break  # half the steps are worth one look
         if best[1] is not full:
             return truth(best[1], best[0])
     limit = subject.scheduler.config.get("num_train_timesteps") or 4 * num_steps

@@ -33,7 +33,7 @@ AGREED = 2  # samples from which the converged solution is chosen
 STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
-WORTH = 5  # full runs, spent on policies of one budget
+WORTH = 3  # full runs, spent on policies of one budget
 LEARNING = 12  # full runs, spent on learning the best of them
 LIBRARIES = ("diffusers", "torch")
 
@@ -201,14 +201,13 @@ class Tuner:
 
     def _spent(self) -> float:
         """The cost of all that was drawn so far, in full runs of the calibration half."""
-        halves = (self.calibration, self.held_out)
-        asked = [setting for half in halves for setting in (half.truth, *half.asked.values())]
+        measured = sum(half.cost(self.space.cost) for half in (self.calibration, self.held_out))
         few: float = sum(recording.steps for recording in self.space.recordings.values())
         few += sum(map(self.space.cost, self.space.steered.values()))
         few = RECORDED * few + AGREED * self.truth.drawn
         samples = sum(len(batch.prompts) for batch in self.calibration.batches)
         learning = sum(learnt.spent for learnt in self.learnt.values())
-        return (sum(map(self.space.cost, asked)) + few / samples + learning) / self.space.full
+        return (measured + few / samples + learning) / self.space.full
 
     def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.

@@ -26,6 +26,8 @@ STARTS = (
     Shape(0, power=1.0, depth=2, fitted=False, jumps=True, steered=True),
     Shape(0, power=1.3, depth=2, fitted=False, jumps=True, steered=True),
 )
+# Of fewer steps, those that are measured on all samples.
+FINALISTS = 4
 # Solvers looked at with reuse and jumps: those that are best with fewer steps.
 SOLVERS = 2
 
@@ -117,10 +119,10 @@ def search_within(
         OutOfReachError: the budget pays for no run.
     """
     search = _Search(space, measure, evaluations, quantile, on_found)
-    rivals = search.ranked(fewer_steps(budget, space, space.solvers), "fewer steps")
+    rivals = search.ranked(_best(search, fewer_steps(budget, space, space.solvers)), "fewer steps")
     known = [rival.setting.scheduler for rival in rivals]
-    others = [solver for solver in crossed(known) if solver not in known]
-    rivals += search.ranked(fewer_steps(budget, space, others), "fewer steps")
+    others = [solver for solver in crossed(known) if solver not in space.solvers]
+    rivals += search.ranked(_best(search, fewer_steps(budget, space, others)), "fewer steps")
     rivals.sort(key=lambda rival: -rival.quality)
     found = rivals[:1]
     search.last = len(measure.asked) + evaluations
@@ -133,6 +135,15 @@ def search_within(
         share = search.left // (len(shapes) - number)
         found.append(_climbed(search, shape, start, share, seed, generation))
     return found
+
+
+def _best(search: _Search, settings: Sequence[Setting]) -> list[Setting]:
+    """The settings that are among the best on the first samples, best first."""
+    glances = [middle(values, search.quantile) for values in search.measure.glance(settings)]
+    for setting, quality in zip(settings, glances, strict=True):
+        search.on_found(search.candidate("fewer steps", setting, quality), search.left)
+    order = sorted(range(len(settings)), key=lambda number: -glances[number])
+    return [settings[number] for number in order[:FINALISTS]]
 
 
 def fewer_steps(budget: float, space: Space, solvers: Sequence[str | None]) -> list[Setting]:
