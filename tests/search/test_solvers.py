@@ -55,14 +55,22 @@ def test_deterministic_solvers_may_be_exchanged(kind):
 
 def test_the_converged_solution_is_of_the_two_that_agree_best_the_cheaper():
     own = subject(ddim())
-    karras = {"dpm++karras": 1e-5, "unipckarras": 2e-5}
+    karras = {"dpm++karras": 1e-4, "unipckarras": 2e-4}
     truth = truth_of(own, 12, lambda solver, steps: karras.get(solver, 1 / steps))
     assert (truth.setting.steps, truth.setting.scheduler) == (100, "dpm++karras")
-    # 1e-5 beside a standard deviation of 0.58 is 95 dB.
-    assert truth.agreement == pytest.approx(95.2, abs=0.1)
+    # 1e-4 beside a standard deviation of 0.58 is 75 dB.
+    assert truth.agreement == pytest.approx(75.2, abs=0.1)
     even = {"dpm++": 1e-5, "unipc": 2e-5}
     truth = truth_of(own, 75, lambda solver, steps: even.get(solver, 1 / steps))
     assert (truth.setting.steps, truth.setting.scheduler) == (150, "dpm++")
+
+
+def test_half_the_steps_are_enough_where_they_agree_so_well():
+    karras = {"dpm++karras": 1e-5, "unipckarras": 2e-5}
+    truth = truth_of(subject(ddim()), 12, lambda solver, steps: karras.get(solver, 1 / steps))
+    assert (truth.setting.steps, truth.setting.scheduler) == (50, "dpm++karras")
+    assert truth.agreement == pytest.approx(95.2, abs=0.1)
+    assert truth.drawn == 50 + 75
 
 
 def test_the_own_solver_is_no_choice_twice():
