@@ -126,8 +126,8 @@ def converged(
     if _interchangeable(subject):
         most = max(CONVERGED_STEPS, 2 * num_steps)
         shares = FLOWS_CONVERGING if is_flow(subject.scheduler) else CONVERGING
-        best: tuple[float, Setting] = -np.inf, full
         for count, enough in ((most // 2, PLENTY), (most, ENOUGH)):
+            best: tuple[float, Setting] = -np.inf, full
             works = [(solver, int(share * count)) for solver, share in shares]
             found = [setting(solver, steps) for solver, steps in works if lengths(solver, steps)]
             for one, other in itertools.combinations(found, 2):
