@@ -44,12 +44,10 @@ class Context:
         next: the context of the next call in the same step.
     """
 
-    def __init__(
-        self, groups: Sequence[int], depth: int, score_depth: int, opening: float = 1.0
-    ) -> None:
+    def __init__(self, groups: Sequence[int], depth: int, score_depth: int) -> None:
         self.next = self
         self.shelves = [Shelf(count, depth) for count in groups]
-        self.scores = Shelf(1 if score_depth else 0, score_depth, opening)
+        self.scores = Shelf(1 if score_depth else 0, score_depth)
         self.clear()
 
     def clear(self) -> None:
@@ -121,7 +119,6 @@ class Bank:
         depth: steps kept per target.
         score_depth: keyframes whose scores are kept.
         order: of the extrapolation, at most depth - 1; it takes one stored step more.
-        opening: the weight of a run's first score.
     """
 
     def __init__(
@@ -130,10 +127,9 @@ class Bank:
         depth: int,
         score_depth: int = 0,
         order: int | None = None,
-        opening: float = 1.0,
     ) -> None:
         self.taken = depth if order is None else order + 1
-        self._sizes = groups, depth, score_depth, opening
+        self._sizes = groups, depth, score_depth
         self.contexts: list[Context] = []
         # What is called when no other is left: it comes after itself.
         self.overflow = Context(*self._sizes)

@@ -249,7 +249,7 @@ class DenoiserPatch:
             if self.scores:
                 scores = tuple(score.clone() for score in tensors_in(result))
                 context.scores.slots[0].store(form_of(result), scores)
-            blended = context.scores.blended(0) if blends else None
+            blended = context.scores.blended(0, now.first_weight) if blends else None
             if blended is None:
                 return result
             leant = _leant(blended, (args, kwargs), now.sample_weight)

@@ -51,6 +51,8 @@ class Progress:
         blends: whether the next calls weigh their own score, and with it those of earlier
             keyframes.
         opens: whether they are the first of a run.
+        opening: what step 0 does.
+        first_weight: of its score.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
         sample_weight: of the sample, added to the score of a keyframe or jump; None adds none.
         threshold: the change of group 0 beyond which the next call computes after all; None once
@@ -67,10 +69,9 @@ class Progress:
         self.groups = groups
         self._count = len(policy.groups)
         sizes = [groups.count(group) for group in range(self._count)]
-        self._opening = policy.opening
+        self.opening = policy.opening
         self._leans = policy.sample_weights is not None
-        weight = self._opening.score_weights[0]
-        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast, weight)
+        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast)
         self.start()
 
     def start(self) -> None:
@@ -79,9 +80,10 @@ class Progress:
         self.context = self.current = self.bank.contexts[0]
         self.action = Action.KEYFRAME
         self.reusing = False
-        self.opens, self.blends = True, self._opening.corrects
+        self.opens, self.blends = True, self.opening.corrects
+        self.first_weight = self.opening.score_weights[0]
         self.sample_weight: Tensor | float | None = (
-            self._opening.sample_weight if self._leans else None
+            self.opening.sample_weight if self._leans else None
         )
         self.skipped = [True] * len(self.groups)
         self.turns = [0] * len(self.groups)

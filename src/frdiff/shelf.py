@@ -63,13 +63,11 @@ class Shelf:
         weights: in the current step, shape (depth,), of the history; with what the step itself
             stores as the first where that is blended.
         gain: what they sum to; None for 1.
-        opening: the weight of what is stored first of all, where that is blended.
     """
 
-    def __init__(self, count: int, depth: int, opening: float = 1.0) -> None:
+    def __init__(self, count: int, depth: int) -> None:
         self.slots = [Slot() for _ in range(count)]
         self.depth = depth
-        self.opening = opening
         self.clear()
 
     def clear(self) -> None:
@@ -103,13 +101,17 @@ class Shelf:
         """Whether slot `place` has a value."""
         return self.weights is not None and bool(self.slots[place].history)
 
-    def blended(self, place: int) -> tuple[Tensor, ...] | None:
-        """What slot `place` stored in this step, weighed with its history; None if nothing was."""
+    def blended(self, place: int, first: float = 1.0) -> tuple[Tensor, ...] | None:
+        """What slot `place` stored in this step, weighed with its history; None if nothing was.
+
+        Args:
+            first: the weight of what is stored first of all.
+        """
         slot = self.slots[place]
         if slot.fresh is None:
             return None
         if self.weights is None:
-            return tuple(feature * self.opening for feature in slot.fresh)
+            return tuple(feature * first for feature in slot.fresh)
         return self._combined((slot.fresh, *slot.history), self.weights, self.gain)
 
     @staticmethod

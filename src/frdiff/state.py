@@ -61,7 +61,7 @@ class State:
     ) -> None:
         if policy.origin is not None:
             policy.origin.check_scheduler(scheduler)
-        self.policy = policy
+        self.policy = self._settled = policy
         self.plan: Plan | None = None
         self.conditions: Conditions | None = None
         self.latents: Tensor | None = None
@@ -80,6 +80,7 @@ class State:
         # Of the runs that one call of a pipeline makes, the figures are added up.
         self._pipeline_call = pipeline_call
         self._tells_end = tells_end
+        self._scales: dict[str, float] = {}
         self._call: int | None = None
         self._first: int | None = None
         self._result: Any = None
@@ -195,11 +196,20 @@ class State:
 
     def _lay(self, scheduler: SchedulerMixin) -> None:
         """Lay the policy's noise levels, if it has any, on a scheduler that has set its own."""
-        if self.policy.noise_levels is not None:
-            lay_levels(scheduler, self.policy.noise_levels)
+        self._settle()
+        if self._settled.noise_levels is not None:
+            lay_levels(scheduler, self._settled.noise_levels)
+
+    def _settle(self) -> None:
+        """Find out what the policy is for this run."""
+        self._scales = scales_in(self._pipeline_call())
+        self._settled = self.policy.settled(self._scales)
+        for part in self._parts:
+            part.opening = self._settled.opening
 
     def _start(self) -> None:
         """Begin a run."""
+        self._settle()
         for patch, part in zip(self._patches, self._parts, strict=True):
             patch.renew()
             part.start()
@@ -288,7 +298,7 @@ class State:
         if index + 1 == num_steps:
             self._finish()
             return
-        following = self.policy.revised(self._planned, index + 1)
+        following = self._settled.revised(self._planned, index + 1)
         if following is not self._planned[index + 1]:
             self._planned = self._planned.replaced(index + 1, following)
         self.plan = self._planned
@@ -309,22 +319,22 @@ class State:
         """Begin a run's figures and plan, now that its first step has ended."""
         self._running = True  # also by a step without a call that was seen, as where it is compiled
         self._began = self._began or time.perf_counter()
-        plan = self.policy.plan(num_steps)
-        levels = self.policy.noise_levels
+        plan = self._settled.plan(num_steps)
+        levels = self._settled.noise_levels
         if levels is not None and not has_levels(self._clock.driver, levels):
             raise RuntimeError(
                 "this policy has noise levels of its own, but the scheduler had set its timesteps "
                 "before; call scheduler.set_timesteps() after frdiff.apply, for every run"
             )
         self._warn_if_little(plan)
-        frame = self._pipeline_call()
         for number, context in called[:1]:
             denoiser = self._patches[number].denoiser
-            self.conditions = conditions_of(denoiser, context.example, scales_in(frame))
+            self.conditions = conditions_of(denoiser, context.example, self._scales)
             self._warn_if_unlike(self.conditions)
         self.plan = self._planned = plan
         # A call that does not tell its end may be gone, and another in its place.
-        before, self._call = self._call, id(frame) if frame and self._tells_end else None
+        frame = self._pipeline_call() if self._tells_end else None
+        before, self._call = self._call, None if frame is None else id(frame)
         if self._complete and self._call is not None and self._call == before:
             self._tally.seconds += self._seconds
         else:
@@ -400,7 +410,7 @@ class State:
             )
 
     def _warn_if_little(self, plan: Plan) -> None:
-        if any(step.corrects for step in plan) or self.policy.noise_levels is not None:
+        if any(step.corrects for step in plan) or self._settled.noise_levels is not None:
             return  # fewer steps with weights of their own, which is what makes it fast
         computed = plan.count(Action.KEYFRAME) / len(plan)
         if len(plan) < FEW_STEPS:

@@ -45,7 +45,7 @@ def test_weights_that_were_planted_are_found(jumps):
     assert 0 < learnt.spent <= 150
     assert shares[-1] == pytest.approx(learnt.spent / 150)
     assert learnt == learn_table(subject, start, BATCHES, wanted, 150.0)
-    found = Setting(STEPS, learnt.table, "unipckarras")
+    found = Setting(STEPS, learnt.policy, "unipckarras")
     before, after = (
         [decibels(*(subject.draw(each, batch) for each in (truth, one)), None) for batch in BATCHES]
         for one in (start, found)
@@ -64,8 +64,8 @@ def test_the_more_is_paid_for_the_more_scores_are_weighed():
     # for the sample's, 6 steps each. DDIM takes no other noise levels.
     cheap = learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, 16 / SHARE)
     dear = learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, 100)
-    assert [len(row) for row in cheap.table.score_weights] == [1, 1, 1, 1]
-    assert [len(row) for row in dear.table.score_weights] == [1, 2, 3, 4]
+    assert [len(row) for row in cheap.policy.score_weights] == [1, 1, 1, 1]
+    assert [len(row) for row in dear.policy.score_weights] == [1, 2, 3, 4]
 
 
 class Constant(nn.Module):
@@ -91,7 +91,7 @@ def test_a_step_too_short_is_made_longer():
     batches = [Batch(0, ("", ""))]
     wanted = [subject.draw(Setting(STEPS, in_full(STEPS)), batches[0])]
     learnt = learn_table(subject, Setting(STEPS, half), batches, wanted, 200.0)
-    found = subject.draw(Setting(STEPS, learnt.table), batches[0])
+    found = subject.draw(Setting(STEPS, learnt.policy), batches[0])
     scheduler.set_timesteps(STEPS)
     halfway = scheduler.sigmas[0].item() / 2  # which is by how much the steps were too short
     assert np.abs(found - wanted[0]).max() < 1e-3 * halfway
@@ -108,5 +108,5 @@ def test_reuse_steps_keep_the_score_that_they_compute():
     batch = Batch(3, ("", ""))
     wanted = [subject.draw(Setting(30, in_full(30)), batch)]
     learnt = learn_table(subject, Setting(10, reuse), [batch], wanted, 400.0)
-    assert [len(row) for row in learnt.table.score_weights] == [1, 1, 2, 1, 3, 1, 4, 4, 4, 4]
-    assert [learnt.table.score_weights[step] for step in (1, 3, 5)] == [(1.0,)] * 3
+    assert [len(row) for row in learnt.policy.score_weights] == [1, 1, 2, 1, 3, 1, 4, 4, 4, 4]
+    assert [learnt.policy.score_weights[step] for step in (1, 3, 5)] == [(1.0,)] * 3

@@ -15,6 +15,7 @@ from frdiff.policy.files import load_policy, loads
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.origin import Origin, config_hash
+from frdiff.policy.ranges import RangePolicy
 from frdiff.policy.table import TablePolicy
 from frdiff.policy.uniform import UniformPolicy
 
@@ -26,6 +27,7 @@ __all__ = [
     "KeyframePolicy",
     "Origin",
     "Policy",
+    "RangePolicy",
     "TablePolicy",
     "Targets",
     "UniformPolicy",

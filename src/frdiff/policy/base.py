@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,6 +76,14 @@ class Policy(ABC):
     @abstractmethod
     def plan(self, num_steps: int) -> Plan:
         """The explicit table for a run of `num_steps` steps."""
+
+    def settled(self, scales: Mapping[str, float]) -> "Policy":
+        """The policy for a run of a pipeline whose call says so much of guidance: this one.
+
+        Args:
+            scales: the arguments of the call that say how strongly it guides, by name.
+        """
+        return self
 
     def revised(self, plan: Plan, index: int) -> Step:
         """What step `index` does, now that those before it are done: as planned."""

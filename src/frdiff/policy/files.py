@@ -9,6 +9,7 @@ from frdiff.policy.base import FILE_VERSION, Policy
 from frdiff.policy.checks import check_fields, quote
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
+from frdiff.policy.ranges import RangePolicy
 from frdiff.policy.table import TablePolicy
 from frdiff.policy.uniform import UniformPolicy
 
@@ -18,7 +19,7 @@ MAX_FILE_BYTES = 4_000_000
 
 KINDS = {
     cls.kind: cls
-    for cls in (UniformPolicy, JumpPolicy, KeyframePolicy, TablePolicy, AdaptivePolicy)
+    for cls in (UniformPolicy, JumpPolicy, KeyframePolicy, TablePolicy, RangePolicy, AdaptivePolicy)
 }
 
 

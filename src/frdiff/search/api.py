@@ -34,6 +34,7 @@ from frdiff.search.within import Candidate
 __all__ = ["METHODS", "OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "Progress", "tune"]
 
 BATCH = 8
+SCALES = 4  # of guidance, for a range
 SEARCHES = 5  # to find out which budget keeps a quality
 SEED_STRIDE = 1_000_003
 
@@ -74,7 +75,7 @@ def tune(
     vary: Sequence[str] = VARIABLES,
     targets: Targets = "all",
     overhead: float = OVERHEAD,
-    guidance: float | None = None,
+    guidance: float | tuple[float, float] | None = None,
     inputs: Mapping[str, Any] = MappingProxyType({}),
     latents: bool = False,
     quantile: float = 0.5,
@@ -129,7 +130,9 @@ def tune(
             keyframes are jumps only, with a warning.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
             full step. Larger: fewer steps.
-        guidance: guidance scale; None for the pipeline's default.
+        guidance: guidance scale; None for the pipeline's default. The least and the greatest of a
+            range find a policy for all between, whose numbers follow the scale of each call (see
+            `RangePolicy`): samples are drawn at four scales, and the worst of them counts.
         inputs: further arguments of the pipeline, such as a picture to start from or prompt
             embeddings. Where they decide how many samples a call makes, it is called as often as
             needed.
@@ -154,9 +157,10 @@ def tune(
     if method not in METHODS or (method == "gates" and min_psnr is not None):
         raise ValueError(f"method must be one of {METHODS}, gates without min_psnr, got {method!r}")
     _check(vary, overhead, quantile, samples, evaluations, workers)
+    scales = _scales(guidance)
     subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
     solvers = solvers_of(subject, allow_scheduler)
-    halves = _halves(subject, prompts, samples, seed)
+    halves = _halves(subject, prompts, samples, seed, scales)
     wanted = targets_of(subject, targets, vary, method)
     identity = {
         "model": [type(network).__name__ for network in subject.denoisers],
@@ -167,7 +171,7 @@ def tune(
         "num_steps": num_steps,
         "targets": targets,
         "overhead": overhead,
-        "guidance": guidance,
+        "guidance": scales or guidance,
         "latents": latents,
         "seed": seed,
         "versions": versions(),
@@ -275,11 +279,29 @@ def _shares(
     return [float(budget or 1)]
 
 
+def _scales(guidance: float | tuple[float, float] | None) -> list[float]:
+    """The guidance scales that samples are drawn at for a range; none for a single one.
+
+    The greatest is the first, where samplers are hardest pressed.
+    """
+    if not isinstance(guidance, tuple | list):
+        return []
+    for end in guidance:
+        check_float("guidance", end, 1e-3, 1e6)
+    if len(guidance) != 2 or guidance[0] >= guidance[1]:
+        raise ValueError(
+            f"guidance must be a number, or the least and the greatest, got {quote(guidance)}"
+        )
+    low, high = guidance
+    inner = [low * (high / low) ** (place / (SCALES - 1)) for place in range(SCALES)]
+    return [round(scale, 4) for scale in (high, low, *inner[1:-1])]
+
+
 def _subject(
     target: DiffusionPipeline | Loop,
     denoiser: nn.Module | None,
     scheduler: SchedulerMixin | None,
-    guidance: float | None,
+    guidance: float | tuple[float, float] | None,
     inputs: Mapping[str, Any],
     latents: bool,
 ) -> Subject:
@@ -298,18 +320,25 @@ def _subject(
                 "instead with inputs="
             )
         check_inputs(target, inputs)
-        return PipelineSubject(target, guidance, latents, dict(inputs))
+        single = None if isinstance(guidance, tuple | list) else guidance
+        return PipelineSubject(target, single, latents, dict(inputs))
     if not callable(target):
         raise TypeError(
             f"target must be a diffusers pipeline or a function, got {type(target).__name__}"
         )
+    if isinstance(guidance, tuple | list):
+        raise ValueError("a function draws at one guidance; tune at each that is wanted")
     if denoiser is None or scheduler is None:
         raise ValueError("a function needs the denoiser and the scheduler of its loop")
     return LoopSubject(target, denoiser, scheduler)
 
 
 def _halves(
-    subject: Subject, prompts: Sequence[str] | None, samples: int, seed: int
+    subject: Subject,
+    prompts: Sequence[str] | None,
+    samples: int,
+    seed: int,
+    scales: Sequence[float] = (),
 ) -> list[list[Batch]]:
     """The batches of the calibration half and of the held-out half; they share nothing.
 
@@ -326,12 +355,17 @@ def _halves(
     # Lists are often in some order, and samples must be of all kinds.
     random.Random(seed).shuffle(pool)
     halves = [pool[::2], pool[1::2] or pool]
+    size = max(samples // SCALES, 1) if scales else BATCH
+    drawn: Sequence[float | None] = scales or [None]
     batches = []
     for number, half in enumerate(halves):
         cycle = [half[i % len(half)] for i in range(samples)]
         first = SEED_STRIDE * (2 * seed + number)
         batches.append(
-            [Batch(first + i, tuple(cycle[i : i + BATCH])) for i in range(0, samples, BATCH)]
+            [
+                Batch(first + i, tuple(cycle[i : i + size]), drawn[i // size % len(drawn)])
+                for i in range(0, samples, size)
+            ]
         )
     return batches
 

@@ -17,12 +17,14 @@ to anything, since a step is as long as its score; the weight of the sample; the
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from frdiff.policy import TablePolicy
+from frdiff.forecast import extrapolation_weights
+from frdiff.policy import RangePolicy, TablePolicy
 from frdiff.run import Run
 from frdiff.search.freedoms import Freedoms, Kinds
 from frdiff.search.space import table_of
@@ -52,11 +54,11 @@ class Learnt:
     """What learning came to.
 
     Attributes:
-        table: as learnt.
+        policy: as learnt: a table, or one for every guidance of a range.
         spent: on it, in steps computed of all samples.
     """
 
-    table: TablePolicy
+    policy: TablePolicy | RangePolicy
     spent: float
 
 
@@ -71,7 +73,8 @@ def learn_table(
     """The table of a setting with its numbers learnt; None if that is not paid for.
 
     Args:
-        batches: the samples to learn from.
+        batches: the samples to learn from. Where they are drawn at several guidance scales, what is
+            learnt follows the scale.
         wanted: final latents of the converged solution, batch by batch.
         allowed: steps computed of all of them, at most.
         on_round: called with the share of it that is spent.
@@ -83,13 +86,15 @@ def learn_table(
         freedoms = Freedoms.within(table, kinds, SHARE * allowed)
         if freedoms is None:
             return None
+        scales = _scales(batches)
         parts = [
-            _Part(drawing, setting.steps, freedoms, tape, batch, true)
+            _Part(drawing, setting.steps, freedoms, tape, batch, true, _shares(scales, batch))
             for batch, true in _split(subject, batches, wanted)
         ]
         least = _Least(parts, freedoms, allowed, on_round)
         least.run()
-    return Learnt(freedoms.policy(least.values), least.spent)
+    tables = [freedoms.policy(values) for values in least.values]
+    return Learnt(RangePolicy(scales, tables) if scales else tables[0], least.spent)
 
 
 def _kinds(subject: Subject, steps: int, table: TablePolicy, batch: Batch, tape: Tape) -> Kinds:
@@ -99,7 +104,7 @@ def _kinds(subject: Subject, steps: int, table: TablePolicy, batch: Batch, tape:
     def look(run: Run) -> None:
         seen.append(run.noise_levels if run.takes_noise_levels else None)
 
-    one = Batch(batch.seed, batch.prompts[: subject.per_call or 1])
+    one = batch.part(0, subject.per_call or 1)
     tape.record()
     subject.draw(Setting(steps, replace(table, origin=None)), one, look)
     levels = seen[0] if subject.takes_steps else None
@@ -114,16 +119,35 @@ def _split(
         return list(zip(batches, wanted, strict=True))
     size = max(LOOKED, subject.per_call or 1)
     return [
-        (Batch(batch.seed + i, batch.prompts[i : i + size]), true[i : i + size])
+        (batch.part(i, i + size), true[i : i + size])
         for batch, true in zip(batches, wanted, strict=True)
         for i in range(0, len(batch.prompts), size)
     ]
 
 
+def _scales(batches: Sequence[Batch]) -> list[float]:
+    """The ends of the guidance scales that samples are drawn at; none if they are alike."""
+    drawn = {batch.guidance for batch in batches}
+    varied = [scale for scale in drawn if scale is not None]
+    return [min(varied), max(varied)] if len(drawn) > 1 else []
+
+
+def _shares(scales: Sequence[float], batch: Batch) -> np.ndarray:
+    """How much each of the tables learnt counts in the one that a batch is drawn with."""
+    if not scales or batch.guidance is None:
+        return np.ones(1)
+    logs = [math.log(scale) for scale in scales]
+    return np.array(extrapolation_weights(logs, math.log(batch.guidance)))
+
+
 class _Part:
     """Some of the samples: what they are off by, and how that changes with every number.
 
+    Args:
+        shares: how much of each table's changes make up those that these samples are drawn with.
+
     Attributes:
+        shares: as given.
         errors: of the final samples, (samples, elements), at the numbers chosen so far.
         slopes: of the errors, (samples, elements, numbers); empty before the first look.
     """
@@ -136,7 +160,9 @@ class _Part:
         tape: Tape,
         batch: Batch,
         true: np.ndarray,
+        shares: np.ndarray,
     ) -> None:
+        self.shares = shares
         self._subject = subject
         self._steps = steps
         self._freedoms = freedoms
@@ -152,29 +178,30 @@ class _Part:
     def look(self, values: np.ndarray, on_number: Callable[[int], None]) -> None:
         """See what every number does from here on; `on_number` is told of each."""
         self._tape.record()
-        self.errors = self.drawn(values)
-        slopes = np.empty((*self.errors.shape, len(values)))
-        for number in range(len(values)):
+        self.errors = self._drawn(values)
+        slopes = np.empty((*self.errors.shape, len(self._freedoms)))
+        for number in range(len(self._freedoms)):
             changed = values.copy()
-            changed[number] += CHANGE
+            changed[:, number] += CHANGE  # of all tables, so also of what they make together
             self._tape.play(self._freedoms.known(number))
-            slopes[..., number] = (self.drawn(changed) - self.errors) / CHANGE
+            slopes[..., number] = (self._drawn(changed) - self.errors) / CHANGE
             on_number(number)
         self.slopes = slopes
 
     def tried(self, values: np.ndarray) -> np.ndarray:
         """What the samples would be off by."""
         self._tape.play(0)
-        return self.drawn(values)
+        return self._drawn(values)
 
-    def drawn(self, values: np.ndarray) -> np.ndarray:
-        made = Setting(self._steps, self._freedoms.policy(values))
+    def _drawn(self, values: np.ndarray) -> np.ndarray:
+        made = Setting(self._steps, self._freedoms.policy(self.shares @ values))
         return _elements(self._subject.draw(made, self._batch)) - self._true
 
     def learn(self, change: np.ndarray, found: np.ndarray) -> None:
         """Put what the slopes did not foresee of a change down to it (Broyden's update)."""
-        unforeseen = found - self.errors - self.slopes @ change
-        self.slopes += unforeseen[..., None] * (change / (change @ change))
+        own = self.shares @ change
+        unforeseen = found - self.errors - self.slopes @ own
+        self.slopes += unforeseen[..., None] * (own / (own @ own))
 
 
 def _elements(latents: np.ndarray) -> np.ndarray:
@@ -187,7 +214,7 @@ class _Least:
     """A search for the changes that make errors least.
 
     Attributes:
-        values: the changes chosen so far.
+        values: the changes chosen so far, shape (tables, numbers).
         spent: steps computed to find them, of all samples.
         looked: the samples that were looked at.
     """
@@ -199,7 +226,7 @@ class _Least:
         allowed: float,
         on_round: Callable[[float], None],
     ) -> None:
-        self.values = np.zeros(len(freedoms))
+        self.values = np.zeros((len(parts[0].shares), len(freedoms)))
         self.spent = 0.0
         self.looked: list[_Part] = []
         self._parts = parts
@@ -290,15 +317,15 @@ def _squares(errors: np.ndarray) -> np.ndarray:
 
 def _change(parts: Sequence[_Part], damping: float) -> np.ndarray:
     """The damped step of least squares, every sample weighed so that the loss falls."""
-    count = parts[0].slopes.shape[-1]
-    normal, slope = np.zeros((count, count)), np.zeros(count)
+    shape = len(parts[0].shares), parts[0].slopes.shape[-1]
+    normal, slope = np.zeros((math.prod(shape),) * 2), np.zeros(math.prod(shape))
     for part in parts:
-        # Rows of the least squares: a sample's elements by the root of its share.
+        # Rows of the least squares: a sample's elements by the root of what it counts.
         root = np.sqrt(1 / _squares(part.errors))[:, None]
-        rows = (part.slopes * root[..., None]).reshape(-1, count)
-        normal += rows.T @ rows
-        slope += rows.T @ (part.errors * root).ravel()
+        rows = (part.slopes * root[..., None]).reshape(-1, shape[1])
+        normal += np.kron(np.outer(part.shares, part.shares), rows.T @ rows)
+        slope += np.kron(part.shares, rows.T @ (part.errors * root).ravel())
     # Marquardt's scale lets numbers that do little change much, so all are damped a little alike.
     scale = np.diag(normal) + ALIKE * np.trace(normal) / len(normal) + np.finfo(float).tiny
     change = -np.linalg.solve(normal + damping * np.diag(scale), slope)
-    return np.clip(change, -LONGEST, LONGEST)
+    return np.clip(change, -LONGEST, LONGEST).reshape(shape)

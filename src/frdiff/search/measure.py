@@ -13,7 +13,7 @@ from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch, Drawn
 from frdiff.setting import Setting
 
-__all__ = ["Measure", "decibels", "digest_of", "middle", "standard_error"]
+__all__ = ["Measure", "decibels", "digest_of", "middle", "standard_error", "worst_middle"]
 
 MOST_DECIBELS = 200.0
 
@@ -63,8 +63,23 @@ class Measure:
         return self._measured(settings, len(self.batches))
 
     def glance(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
-        """The decibels of the samples of the first batch, for each setting."""
-        return self._measured(settings, 1)
+        """The decibels of the samples of the first half of the batches, for each setting."""
+        return self._measured(settings, max(len(self.batches) // 2, 1))
+
+    def quality(self, values: Sequence[float], quantile: float) -> float:
+        """The middle of a setting's decibels; of those at the worst guidance where it varies."""
+        return worst_middle(self.paired(values), quantile)
+
+    def paired(self, values: Sequence[float]) -> list[tuple[float | None, float]]:
+        """The decibels of a setting, each with the guidance it was drawn at, None if all are alike.
+
+        Args:
+            values: of all samples, or of the first ones.
+        """
+        guidances = [batch.guidance for batch in self.batches for _ in batch.prompts]
+        if len({*guidances}) == 1:
+            return [(None, value) for value in values]  # a loop draws as many as it likes
+        return [*zip(guidances[: len(values)], values, strict=True)]
 
     def cost(self, price: Callable[[Setting], float]) -> float:
         """What was spent, as `price` counts a run of all samples; the truth is among it."""
@@ -140,6 +155,14 @@ def middle(values: Sequence[float], quantile: float = 0.5) -> float:
     """
     around = np.clip(quantile + np.linspace(-0.2, 0.2, 5), 0, 1)
     return float(np.quantile(values, around).mean())
+
+
+def worst_middle(values: Sequence[tuple[float | None, float]], quantile: float = 0.5) -> float:
+    """The least `middle` of values that belong together, told by what is first of each pair."""
+    groups: dict[float | None, list[float]] = {}
+    for group, value in values:
+        groups.setdefault(group, []).append(value)
+    return min(middle(group, quantile) for group in groups.values())
 
 
 def standard_error(values: Sequence[float]) -> float:

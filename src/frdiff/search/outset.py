@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from frdiff.adapters import find_targets
-from frdiff.policy import TablePolicy, Targets, loads
+from frdiff.policy import RangePolicy, TablePolicy, Targets, loads
 from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.journal import Journal
 from frdiff.search.learn import Learnt, learn_table
@@ -64,7 +64,7 @@ def space_of(
     notes: Journal,
 ) -> Space:
     """What there is to choose from."""
-    few = Batch(batch.seed, batch.prompts[: subject.per_call or RECORDED])
+    few = batch.part(0, subject.per_call or RECORDED)
 
     def recorded(targets: Targets, solver: str | None, steps: int) -> Recording:
         return record(subject, Setting(steps, None, solver), few, targets, overhead)
@@ -105,7 +105,7 @@ def space_of(
 
 def truth_of(subject: Subject, num_steps: int, space: Space, batch: Batch, notes: Journal) -> Truth:
     """The converged solution, decided on a few samples, once for a journal."""
-    few = Batch(batch.seed, batch.prompts[: subject.per_call or AGREED])
+    few = batch.part(0, subject.per_call or AGREED)
     question = f"converged {subject.peak}"
     if question not in notes:
         found = converged(
@@ -132,14 +132,14 @@ def learner_of(
             wanted = [drawn.latents for drawn in measure.true]
             batches = measure.batches
             found = learn_table(subject, setting, batches, wanted, allowed, on_round)
-            notes[question] = None if found is None else [found.table.dumps(), found.spent]
+            notes[question] = None if found is None else [found.policy.dumps(), found.spent]
         if notes[question] is None:
             return None
         text, spent = checked_list("what was learnt, in the journal", notes[question])
-        table = loads(text)
+        policy = loads(text)
         check_float("what learning took", spent, 0, 1e9)
-        if not isinstance(table, TablePolicy):
-            raise ValueError(f"the journal must have a table, got {table!r}")
-        return Learnt(table, spent)
+        if not isinstance(policy, TablePolicy | RangePolicy):
+            raise ValueError(f"the journal must have a table, got {policy!r}")
+        return Learnt(policy, spent)
 
     return learn

@@ -165,7 +165,7 @@ class Lengths:
 
     def __init__(self, subject: Subject, num_steps: int, batch: Batch) -> None:
         self.subject = subject
-        self.batch = Batch(batch.seed, batch.prompts[: subject.per_call or 1])
+        self.batch = batch.part(0, subject.per_call or 1)
         self.num_steps = num_steps
         self.known: dict[tuple[str | None, int], int] = {}
         self.believed: dict[str | None, bool] = {}

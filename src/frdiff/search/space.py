@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from frdiff.policy import TablePolicy, Targets
+from frdiff.policy import RangePolicy, TablePolicy, Targets
 from frdiff.policy.jumps import spaced
 from frdiff.search.paths import shortest_path
 from frdiff.search.prices import Prices
@@ -27,7 +27,12 @@ def in_full(num_steps: int) -> TablePolicy:
 
 
 def table_of(setting: Setting) -> TablePolicy:
-    """The policy of a setting that a search made."""
+    """The policy of a setting that a search made; of a range of guidance, for its least.
+
+    What is computed at which step does not follow guidance.
+    """
+    if isinstance(setting.policy, RangePolicy):
+        return setting.policy.tables[0]
     if not isinstance(setting.policy, TablePolicy):
         raise TypeError(f"a setting of a search has a table, got {setting.policy!r}")
     return setting.policy

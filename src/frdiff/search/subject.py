@@ -50,10 +50,16 @@ class Batch:
     Attributes:
         seed: sample i is drawn from seed + i; a hand-written loop gets the seed alone.
         prompts: one per sample; for an unconditional pipeline only their number counts.
+        guidance: scale that they are drawn at; None for the subject's.
     """
 
     seed: int
     prompts: tuple[str, ...]
+    guidance: float | None = None
+
+    def part(self, begin: int, end: int) -> "Batch":
+        """Some of its samples, as they are drawn in it; not for a hand-written loop."""
+        return replace(self, seed=self.seed + begin, prompts=self.prompts[begin:end])
 
 
 class Drawn(NamedTuple):
@@ -73,7 +79,7 @@ class PipelineSubject:
     """A pipeline.
 
     Attributes:
-        guidance: guidance scale; None for the pipeline's default.
+        guidance: guidance scale; None for the pipeline's default. A batch may have its own.
         latents: compare final latents and not what the pipeline makes of them.
         inputs: further arguments of the pipeline, the same for every call.
         per_call: samples that a call makes, where its inputs decide that; None for as many as it
@@ -176,7 +182,7 @@ class PipelineSubject:
             gradient: let gradients through, which pipelines do not by themselves.
         """
         calls = calls_for(batch.prompts, batch.seed, self.per_call)
-        made = [as_array(self._call(call, steps, gradient)) for call in calls]
+        made = [as_array(self._call(call, steps, batch.guidance, gradient)) for call in calls]
         return np.concatenate(made)[: len(batch.prompts)]
 
     def draw(self, setting: Setting, batch: Batch, on_run: OnRun = lambda run: None) -> np.ndarray:
@@ -194,7 +200,7 @@ class PipelineSubject:
             if run is None:
                 raise ValueError("a setting to be measured needs a policy")
             for call in calls_for(batch.prompts, batch.seed, self.per_call):
-                result = self._call(call, setting.steps)
+                result = self._call(call, setting.steps, batch.guidance)
                 on_run(run)
                 finals.append(_array(run.latents)[: len(call.seeds)])
                 made = finals[-1] if self.latents else as_array(result)
@@ -202,9 +208,12 @@ class PipelineSubject:
         count = len(batch.prompts)
         return Drawn(np.concatenate(samples)[:count], np.concatenate(finals)[:count])
 
-    def _call(self, call: Call, steps: int, gradient: bool = False) -> Any:
+    def _call(
+        self, call: Call, steps: int, guidance: float | None = None, gradient: bool = False
+    ) -> Any:
         output_type = "latent" if self.latents else "np"
-        return call.draw(self.pipe, steps, self.guidance, output_type, self.inputs, gradient)
+        scale = self.guidance if guidance is None else guidance
+        return call.draw(self.pipe, steps, scale, output_type, self.inputs, gradient)
 
 
 @dataclass(frozen=True)

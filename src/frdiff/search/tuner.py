@@ -8,10 +8,10 @@ from importlib.metadata import version
 import numpy as np
 
 from frdiff.levels import noise_coordinates
-from frdiff.policy import Origin, TablePolicy, config_hash
+from frdiff.policy import Origin, RangePolicy, TablePolicy, config_hash
 from frdiff.policy.conditions import GUIDANCE
 from frdiff.search.learn import Learnt
-from frdiff.search.measure import Measure, middle, standard_error
+from frdiff.search.measure import Measure, standard_error, worst_middle
 from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import Truth
 from frdiff.search.space import Space, table_of
@@ -51,7 +51,7 @@ class Tuned:
         chosen: which of them the policy is.
     """
 
-    policy: TablePolicy
+    policy: TablePolicy | RangePolicy
     candidates: tuple[Candidate, ...]
     held_out: tuple[tuple[float, ...], ...]
     chosen: int
@@ -126,8 +126,8 @@ class Tuner:
         if learnt is None:
             return []
         self.learnt[start] = learnt
-        setting = replace(start, policy=learnt.table)
-        quality = middle(self.calibration([setting])[0], self.quantile)
+        setting = replace(start, policy=learnt.policy)
+        quality = self.calibration.quality(self.calibration([setting])[0], self.quantile)
         return [Candidate("learning", setting, self.space.cost(setting), quality)]
 
     def keyframes_within(self, budget: float) -> int:
@@ -156,7 +156,12 @@ class Tuner:
         settings = [*fewer_steps(budget, space, space.solvers), space.copying(keyframes)]
         names = ["fewer steps"] * (len(settings) - 1) + ["gates"]
         candidates = [
-            Candidate(name, setting, space.cost(setting), middle(values, self.quantile))
+            Candidate(
+                name,
+                setting,
+                space.cost(setting),
+                self.calibration.quality(values, self.quantile),
+            )
             for name, setting, values in zip(
                 names, settings, self.calibration(settings), strict=True
             )
@@ -172,11 +177,16 @@ class Tuner:
         """
         settings = [candidate.setting for candidate in candidates]
         held_out = self.held_out(settings)
-        qualities = [middle(values, self.quantile) for values in held_out]
+        qualities = [self.held_out.quality(values, self.quantile) for values in held_out]
         has_rival = candidates[0].found_by == "fewer steps"
         if chosen is None:
             halves = zip(self.calibration(settings), held_out, strict=True)
-            both = [middle([*first, *second], self.quantile) for first, second in halves]
+            both = [
+                worst_middle(
+                    [*self.calibration.paired(first), *self.held_out.paired(second)], self.quantile
+                )
+                for first, second in halves
+            ]
             rival = qualities[0] if has_rival else -np.inf
             allowed = [number for number, found in enumerate(qualities) if found >= rival]
             chosen = max(allowed, key=lambda number: both[number])
@@ -194,7 +204,9 @@ class Tuner:
         if has_rival:
             figures["fewer_steps_cost"] = candidates[0].cost
             figures["fewer_steps_held_out_db"] = qualities[0]
-        policy = table_of(best.setting)
+        policy = best.setting.policy
+        if not isinstance(policy, TablePolicy | RangePolicy):
+            raise TypeError(f"a search finds tables, got {policy!r}")
         rounded = {name: round(figure, 4) for name, figure in figures.items()}
         origin = self._origin(best, rounded)
         return Tuned(replace(policy, origin=origin), tuple(candidates), tuple(held_out), chosen)
@@ -246,15 +258,17 @@ class Tuner:
 
     def _sure(self, tuned: Tuned) -> float:
         setting = tuned.candidates[tuned.chosen].setting
-        values = [*self.calibration([setting])[0], *tuned.held_out[tuned.chosen]]
-        return middle(values, self.quantile) - SURE * standard_error(values)
+        pairs = self.calibration.paired(self.calibration([setting])[0])
+        pairs += self.held_out.paired(tuned.held_out[tuned.chosen])
+        error = standard_error([value for _, value in pairs])
+        return worst_middle(pairs, self.quantile) - SURE * error
 
     def _origin(self, candidate: Candidate, figures: dict[str, float]) -> Origin:
         setting = candidate.setting
         scheduler = scheduler_of(self.subject, setting.scheduler)
         denoiser = self.subject.denoisers[0]
         conditions = self.space.recording(None, self.space.num_steps).conditions
-        guidance = None if conditions is None else conditions.scales.get(GUIDANCE)
+        single = None if conditions is None else conditions.scales.get(GUIDANCE)
         return Origin(
             model=type(denoiser).__name__,
             model_hash=config_hash(denoiser),
@@ -263,12 +277,19 @@ class Tuner:
             num_inference_steps=setting.steps,
             found_by=candidate.found_by,
             solver=setting.scheduler,
-            guidance=guidance,
+            guidance=self._range or single,
             conditions=conditions,
             noise_levels=[round(level, 6) for level in self._levels(setting)],
             versions=versions(),
             figures=figures,
         )
+
+    @property
+    def _range(self) -> tuple[float, float] | None:
+        """The least and the greatest guidance scale, where samples are drawn at several."""
+        drawn = {batch.guidance for batch in self.calibration.batches} - {None}
+        scales = sorted(scale for scale in drawn if scale is not None)
+        return (scales[0], scales[-1]) if scales else None
 
     def _levels(self, setting: Setting) -> list[float]:
         """The logarithm of the noise level of every step; none if none are told."""

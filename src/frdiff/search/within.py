@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from frdiff.schedulers import crossed
 from frdiff.search.climb import climb
-from frdiff.search.measure import Measure, middle
+from frdiff.search.measure import Measure
 from frdiff.search.shapes import Shape, affordable, ladder, neighbours
 from frdiff.search.space import Space, table_of
 from frdiff.setting import Setting
@@ -73,7 +73,8 @@ class _Search:
 
     def qualities(self, settings: Sequence[Setting], found_by: str) -> list[float]:
         """Higher is better."""
-        found = [middle(values, self.quantile) for values in self.measure(settings)]
+        measure = self.measure
+        found = [measure.quality(values, self.quantile) for values in measure(settings)]
         for setting, quality in zip(settings, found, strict=True):
             self.on_found(self.candidate(found_by, setting, quality), self.left)
         return found
@@ -139,7 +140,8 @@ def search_within(
 
 def _best(search: _Search, settings: Sequence[Setting]) -> list[Setting]:
     """The settings that are among the best on the first samples, best first."""
-    glances = [middle(values, search.quantile) for values in search.measure.glance(settings)]
+    measure = search.measure
+    glances = [measure.quality(values, search.quantile) for values in measure.glance(settings)]
     for setting, quality in zip(settings, glances, strict=True):
         search.on_found(search.candidate("fewer steps", setting, quality), search.left)
     order = sorted(range(len(settings)), key=lambda number: -glances[number])
