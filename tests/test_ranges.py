@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_origin import origin
 
 import frdiff
 from conftest import call, ddim, loop, make_pipe, make_unet
@@ -13,7 +14,6 @@ from frdiff.policy import RangePolicy, TablePolicy, loads
 from frdiff.search.engine import engine_of
 from frdiff.search.subject import Batch, PipelineSubject
 from frdiff.setting import Setting
-from test_origin import origin
 
 STEPS = 6
 
@@ -147,6 +147,8 @@ def test_tune_finds_one_and_every_batch_is_drawn_at_its_guidance():
         (other,) = engine_of(replace(subject, guidance=8.0)).__enter__()(
             [(setting, Batch(0, ("",)))]
         )
+    with engine_of(replace(subject, guidance=8.0)) as engine:
+        (other,) = engine([(setting, Batch(0, ("",)))])
     assert (own.latents == other.latents).all()
     assert (own.latents != plain.latents).any()
 
