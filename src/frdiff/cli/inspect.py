@@ -1,6 +1,7 @@
 """`frdiff inspect`: a model's targets with their costs, or a policy's table step by step."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,10 @@ def inspect(
     targets: TargetOption = "all",
     forecast: Forecast = 1,
     steps: Steps = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Of a policy for a range: the scale to show; default: its middle."),
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Of a policy: draw its steps and groups to this PNG.")
     ] = None,
@@ -59,7 +64,8 @@ def inspect(
     if (subject is None) == (model_class is None):
         raise ValueError("give a model or a policy file, or --model-class, one of the two")
     if model_class is not None:
-        check_without(context, ["picture"], "--model-class", "it draws a policy file")
+        about = "they are about a policy file of its own"
+        check_without(context, ["picture", "guidance"], "--model-class", about)
         if policy is not None:
             said = ["targets", "forecast", "interval"]
             check_without(context, said, "--policy", "the file says all of it")
@@ -69,23 +75,29 @@ def inspect(
     assert subject is not None
     if subject.endswith(".json") or Path(subject).is_file():
         check_without(context, ["targets", "forecast"], "a policy file", "it has its own")
-        _show_policy(subject, steps, picture, as_json)
+        _show_policy(subject, steps, guidance, picture, as_json)
         return
-    check_without(context, ["steps", "picture"], "a model", "they are about a policy file")
+    check_without(
+        context, ["steps", "guidance", "picture"], "a model", "they are about a policy file"
+    )
     _show_model(subject, targets, forecast, as_json)
 
 
-def _show_policy(file: str, steps: int | None, picture: Path | None, as_json: bool) -> None:
-    from frdiff.policy import load_policy
+def _show_policy(
+    file: str, steps: int | None, guidance: float | None, picture: Path | None, as_json: bool
+) -> None:
+    from frdiff.policy import RangePolicy, load_policy
 
     policy = load_policy(file)
+    if isinstance(policy, RangePolicy):
+        policy = policy.at(guidance or math.sqrt(policy.guidances[0] * policy.guidances[-1]))
     plan = policy.plan(steps or int(getattr(policy, "num_steps", DEFAULT_STEPS)))
     if picture is not None:
         _draw(policy, plan, picture)
     if as_json:
-        print_json({"policy": policy.to_dict(), "plan": _plan_rows(plan)})
+        print_json({"policy": policy.to_dict(), "plan": _plan_rows(policy, plan)})
         return
-    out.print(_plan_table(plan, escape(Path(file).name)))
+    out.print(_plan_table(policy, plan, escape(Path(file).name)))
     if policy.origin is None:
         out.print(str(policy), soft_wrap=True, markup=False)
     else:
@@ -183,7 +195,8 @@ def _origin_table(origin: "Origin") -> Table:
     return table
 
 
-def _plan_rows(plan: "Plan") -> list[dict[str, Any]]:
+def _plan_rows(policy: "Policy", plan: "Plan") -> list[dict[str, Any]]:
+    levels = policy.noise_levels
     return [
         {
             "step": i,
@@ -191,20 +204,28 @@ def _plan_rows(plan: "Plan") -> list[dict[str, Any]]:
             "mixing_weight": step.mixing_weight,
             "groups_computed": sorted(step.computed),
             "score_weights": list(step.score_weights),
+            "sample_weight": step.sample_weight,
+            "noise_level": None if levels is None else math.exp(levels[i]),
         }
         for i, step in enumerate(plan)
     ]
 
 
-def _plan_table(plan: "Plan", title: str) -> Table:
+def _plan_table(policy: "Policy", plan: "Plan", title: str) -> Table:
     table = Table("step", "action", "mixing weight", title=f"{title}: {len(plan)} steps")
     table.add_column("groups computed")
     table.add_column("weights of scores, newest first")
-    for row in _plan_rows(plan):
+    if policy.sample_weights is not None:
+        table.add_column("of the sample", justify="right")
+    if policy.noise_levels is not None:
+        table.add_column("noise level", justify="right")
+    for row in _plan_rows(policy, plan):
         computed = ", ".join(map(str, row["groups_computed"]))
         weights = ", ".join(f"{weight:.3f}" for weight in row["score_weights"])
         mixing = f"{row['mixing_weight']:.3f}"
-        table.add_row(str(row["step"]), row["action"], mixing, computed, weights)
+        more = [f"{row['sample_weight']:.3f}"] if policy.sample_weights is not None else []
+        more += [f"{row['noise_level']:.4g}"] if policy.noise_levels is not None else []
+        table.add_row(str(row["step"]), row["action"], mixing, computed, weights, *more)
     return table
 
 

@@ -1,5 +1,6 @@
 """`frdiff tune`: from a budget to a policy file."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,6 @@ from frdiff.cli.errors import resumable
 from frdiff.cli.shared import (
     AsJson,
     Device,
-    Guidance,
     Model,
     TargetOption,
     check_drawing,
@@ -38,6 +38,18 @@ ASKED = ("speedup", "budget", "min_psnr", "pareto")
 SEARCHED = ("min_psnr", "allow_scheduler", "vary", "evaluations", "tensorboard")
 REUSED = ("targets", "overhead")
 FILE, FOLDER = Path("policy.json"), Path("policies")
+
+
+def scale_or_range(value: str) -> float | tuple[float, float]:
+    """A guidance scale, or the two ends of a range as in 2-8."""
+    match = re.fullmatch(r"([\d.]+)(?:-([\d.]+))?", value)
+    try:
+        ends = [float(end) for end in (match.groups() if match else ()) if end is not None]
+    except ValueError:
+        ends = []
+    if not ends or (len(ends) == 2 and ends[0] >= ends[1]):
+        raise typer.BadParameter(f"give a number such as 7.5, or a range such as 2-8, got {value}")
+    return ends[0] if len(ends) == 1 else (ends[0], ends[1])
 
 
 def tune(
@@ -80,7 +92,15 @@ def tune(
     overhead: Annotated[
         float, typer.Option(help="Of a reuse step beyond its MACs, as a share of a full step.")
     ] = OVERHEAD,
-    guidance: Guidance = None,
+    guidance: Annotated[
+        Any,
+        typer.Option(
+            parser=scale_or_range,
+            metavar="SCALE",
+            help="Guidance scale, or a range such as 2-8 for one policy that follows it; default: "
+            "what suits a shipped model, or the pipeline's.",
+        ),
+    ] = None,
     quantile: Annotated[
         float, typer.Option(help="Of the samples' quality; below 0.5 minds the worst more.")
     ] = 0.5,
@@ -137,7 +157,7 @@ def tune(
         pipe = open_model(model, device)
         shipped = model in shipped_models()
         pool = list(prompts or ()) or (shipped_captions(model) if shipped else None)
-        check_drawing(pipe, pool or (), guidance)
+        check_drawing(pipe, pool or (), guidance[0] if type(guidance) is tuple else guidance)
         if scheduler is not None:
             set_scheduler(pipe, scheduler)
         with progress("measuring the full run") as show:
