@@ -25,7 +25,7 @@ def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
 
     A second panel, where forecasts are fitted or scores mixed, has for every step the weights of
     the stored features or scores, a dot per group and a larger one in their middle, by age, the
-    mixing weight, and what a keyframe takes of its own score.
+    mixing weight, and what a keyframe takes of its own score and of the sample.
     """
     groups = [", ".join(patterns) for patterns in policy.groups] or ["denoiser"]
     weighed = any(
@@ -91,6 +91,9 @@ def _draw_weights(axes: Axes, plan: Plan) -> None:
     own = [(i, step.score_weights[0]) for i, step in enumerate(plan) if step.corrects]
     if own:
         axes.plot(*zip(*own, strict=True), "D", color="#c8553d", markersize=4, label="own score")
+    leant = [(i, step.sample_weight) for i, step in enumerate(plan) if step.sample_weight]
+    if leant:
+        axes.plot(*zip(*leant, strict=True), "^", color="#d9a441", markersize=4, label="sample")
     axes.set_ylabel("weights", fontsize=9)
     axes.axhline(0, color="grey", linewidth=0.6)
     axes.axhline(1, color="grey", linewidth=0.6)
