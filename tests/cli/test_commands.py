@@ -5,6 +5,7 @@ from PIL import Image
 
 import frdiff
 from command_line import run
+from frdiff.policy import RangePolicy
 
 FAST = ["--interval", "3", "--no-mixing", "--forecast", "1", "--targets", "residual"]
 pytestmark = pytest.mark.filterwarnings("ignore:a run of:UserWarning")
@@ -69,6 +70,22 @@ def test_inspect_model(folder):
     result = run("inspect", folder, "--targets", "*.attn1,*.ff")
     assert "transformer_blocks.1.ff" in result.output
     assert "reuse ratio" in result.output
+
+
+def test_inspect_shows_the_table_of_a_range_at_a_guidance(tmp_path):
+    path = tmp_path / "policy.json"
+    tables = [
+        frdiff.TablePolicy(
+            2, [(0,)] * 2, targets=(), sample_weights=[weight] * 2, noise_levels=[1.0, 0.0]
+        )
+        for weight in (0.1, 0.3)
+    ]
+    RangePolicy([2.0, 8.0], tables).save(path)
+    rows = json.loads(run("inspect", path, "--json").stdout)["plan"]
+    assert [row["sample_weight"] for row in rows] == pytest.approx([0.2, 0.2])
+    assert [row["noise_level"] for row in rows] == pytest.approx([2.71828, 1], rel=1e-5)
+    output = run("inspect", path, "--guidance", 8).output
+    assert "0.300" in output and "2.718" in output
 
 
 def test_inspect_policy(tmp_path):

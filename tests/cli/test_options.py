@@ -4,6 +4,7 @@ import pytest
 
 import frdiff
 from command_line import run, the_line
+from frdiff.cli.tune import scale_or_range
 
 GENERATE = ["generate", "FOLDER", "1"]
 FILE = [*GENERATE, "--policy", "policy.json"]
@@ -46,6 +47,7 @@ def place(tmp_path, monkeypatch):
         ([*GATES, "--allow-scheduler"], "--allow-scheduler does not go with --method gates"),
         ([*GATES, "--evaluations", "9"], "--evaluations does not go with --method gates"),
         ([*GATES, "--vary", "reuse"], "--vary does not go with --method gates"),
+        (["inspect", "FOLDER", "--guidance", "2"], "--guidance does not go with a model"),
         ([*GATES, "--tensorboard", "log"], "--tensorboard does not go with --method gates"),
         (
             [*TUNE, "--speedup", "2", "--vary", "jumps", "--targets", "all"],
@@ -82,3 +84,14 @@ def test_the_papers_policy_has_an_interval_beside_a_file(folder, place):
     result = run("generate", folder, "1", "--policy", "policy.json", *options)
     assert result.exit_code == 0, result.output
     assert "paper" in result.output
+
+
+@pytest.mark.parametrize("scale", ["8-2", "2-2", "high", "2-", "1-2-3", "."])
+def test_a_guidance_that_is_no_scale_and_no_range_is_refused(scale, folder, place):
+    arguments = ["tune", folder, "1", "--speedup", "2", "--guidance", scale]
+    assert f"such as 2-8, got {scale}" in the_line(run(*arguments), status=2)
+
+
+def test_a_guidance_is_a_scale_or_a_range():
+    assert scale_or_range("7.5") == 7.5
+    assert scale_or_range("2-8") == (2.0, 8.0)
