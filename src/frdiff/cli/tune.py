@@ -1,6 +1,5 @@
 """`frdiff tune`: from a budget to a policy file."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,12 +41,11 @@ FILE, FOLDER = Path("policy.json"), Path("policies")
 
 def scale_or_range(value: str) -> float | tuple[float, float]:
     """A guidance scale, or the two ends of a range as in 2-8."""
-    match = re.fullmatch(r"([\d.]+)(?:-([\d.]+))?", value)
     try:
-        ends = [float(end) for end in (match.groups() if match else ()) if end is not None]
+        ends = [float(end) for end in value.split("-")]
     except ValueError:
         ends = []
-    if not ends or (len(ends) == 2 and ends[0] >= ends[1]):
+    if not 1 <= len(ends) <= 2 or (len(ends) == 2 and ends[0] >= ends[1]):
         raise typer.BadParameter(f"give a number such as 7.5, or a range such as 2-8, got {value}")
     return ends[0] if len(ends) == 1 else (ends[0], ends[1])
 
