@@ -52,8 +52,8 @@ class Freedoms:
     """Changes of a table's numbers, all 0 for the table itself.
 
     A score's weight changes by as much in all steps up to the next keyframe, and so does the
-    sample's. A keyframe's place is counted in steps: 1 takes it about to the noise level of the
-    next step. Jumps move with the keyframes around them.
+    sample's. A keyframe's level changes by the logarithm of how much longer, in the logarithm of
+    the noise level, the steps up to it get; what comes after moves along.
 
     Attributes:
         table: to begin with.
@@ -116,7 +116,7 @@ class Freedoms:
         """The table with these changes.
 
         Raises:
-            ValueError: the levels do not fall any more, or a weight is out of range.
+            ValueError: a number is out of range.
         """
         made = replace(self.table, score_weights=self._scores(values), origin=None)
         if any(place.kind == "sample" for place in self.places):
@@ -143,17 +143,18 @@ class Freedoms:
         return [round(float(weight), DIGITS) for weight in weights]
 
     def _placed(self, levels: np.ndarray, values: np.ndarray) -> list[float]:
-        count = self.table.num_steps
-        places = {0: 0.0, count: 0.0}
-        places |= {
+        """Noise levels, the steps up to each keyframe longer or shorter; they fall in any case."""
+        plan = self.table.plan(self.table.num_steps)
+        stretched = {
             place.key: value
             for place, value in zip(self.places, values, strict=True)
             if place.kind == "level"
         }
-        keys = sorted(places)
-        shifts = np.interp(range(count), keys, [places[key] for key in keys])
-        moved = levels + shifts * np.gradient(levels)
-        return [round(float(level), DIGITS) for level in moved]
+        lengths = np.diff(levels)
+        for before, key in pairwise(plan.keyframes):
+            lengths[before:key] *= np.exp(stretched[key])
+        placed = levels[0] + np.concatenate([[0.0], np.cumsum(lengths)])
+        return [round(float(level), DIGITS) for level in placed]
 
     def _steps(self, key: int) -> list[int]:
         """The steps from a keyframe up to the next that take a score of earlier ones or its own."""

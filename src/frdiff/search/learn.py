@@ -296,7 +296,7 @@ class _Least:
 
 
 def _tried(parts: Sequence[_Part], values: np.ndarray) -> list[np.ndarray]:
-    """What all samples would be off by; not finite where there is no such table."""
+    """What all samples would be off by; not finite where a number is out of its range."""
     try:
         return [part.tried(values) for part in parts]
     except ValueError:
