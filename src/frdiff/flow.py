@@ -39,7 +39,7 @@ class _FlowScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     timesteps: Tensor
     sigmas: Tensor
 
-    def _begun(self) -> SchedulerMixin:
+    def begun(self) -> SchedulerMixin:
         """The solver, on the levels set."""
         raise NotImplementedError
 
@@ -47,7 +47,7 @@ class _FlowScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
         """Set the levels as Euler's scheduler would, and begin a run."""
         super().set_timesteps(*args, **kwargs)
-        self.solver = self._begun()
+        self.solver = self.begun()
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin at this step."""
@@ -84,7 +84,7 @@ class FlowHeunScheduler(_FlowScheduler):
 
     order = 2
 
-    def _begun(self) -> SchedulerMixin:
+    def begun(self) -> SchedulerMixin:
         solver = FlowMatchHeunDiscreteScheduler(self.config.num_train_timesteps)
         solver.set_timesteps(len(self.timesteps))
         self.timesteps = _twice(self.timesteps)
@@ -96,7 +96,7 @@ class FlowHeunScheduler(_FlowScheduler):
 class _FlowMultistepScheduler(_FlowScheduler):
     kind: ClassVar[type[SchedulerMixin]]
 
-    def _begun(self) -> SchedulerMixin:
+    def begun(self) -> SchedulerMixin:
         solver = self.kind(
             self.config.num_train_timesteps,
             prediction_type="flow_prediction",

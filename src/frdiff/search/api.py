@@ -31,7 +31,16 @@ from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Sub
 from frdiff.search.tuner import Tuner, versions
 from frdiff.search.within import Candidate
 
-__all__ = ["METHODS", "OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "Progress", "tune"]
+__all__ = [
+    "METHODS",
+    "OVERHEAD",
+    "PARETO",
+    "VARIABLES",
+    "OnEvent",
+    "Progress",
+    "halves_of",
+    "tune",
+]
 
 BATCH = 8
 SEARCHES = 5  # to find out which budget keeps a quality
@@ -156,7 +165,7 @@ def tune(
     _check(vary, overhead, quantile, samples, evaluations, workers)
     subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
     solvers = solvers_of(subject, allow_scheduler)
-    halves = _halves(subject, prompts, samples, seed)
+    halves = halves_of(subject, prompts, samples, seed)
     wanted = targets_of(subject, targets, vary, method)
     identity = {
         "model": [type(network).__name__ for network in subject.denoisers],
@@ -308,7 +317,7 @@ def _subject(
     return LoopSubject(target, denoiser, scheduler)
 
 
-def _halves(
+def halves_of(
     subject: Subject, prompts: Sequence[str] | None, samples: int, seed: int
 ) -> list[list[Batch]]:
     """The batches of the calibration half and of the held-out half; they share nothing.
