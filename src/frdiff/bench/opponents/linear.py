@@ -53,7 +53,12 @@ class LinearSolver:
 
 
 class LinearScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
-    """A scheduler that takes the steps of a linear solver, with gradients if that has them."""
+    """A scheduler that takes the steps of a linear solver, with gradients if that has them.
+
+    Attributes:
+        first: the sample that the run began with.
+        scores: slopes of all steps so far.
+    """
 
     order = 1
     init_noise_sigma = 1.0
@@ -80,7 +85,7 @@ class LinearScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             )
         self.sigmas = self.solver.levels
         self.timesteps = self.noise.time(self.sigmas[:-1]).to(device)
-        self._scores: list[Tensor] = []
+        self.scores: list[Tensor] = []
 
     def scale_model_input(self, sample: Tensor, timestep: float | Tensor) -> Tensor:
         """The sample as it is."""
@@ -94,10 +99,12 @@ class LinearScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[Tensor]:
         """The sample at the next level."""
-        solver, scales, step = self.solver, self.scales, len(self._scores)
-        self._scores.append(self.noise.slope(model_output, sample, solver.levels[step]))
+        solver, scales, step = self.solver, self.scales, len(self.scores)
+        if not step:
+            self.first = sample
+        self.scores.append(self.noise.slope(model_output, sample, solver.levels[step]))
         slope = solver.own[step] * sample
-        for weight, score in zip(solver.weights[step], self._scores, strict=False):
+        for weight, score in zip(solver.weights[step], self.scores, strict=False):
             slope = slope + weight * score
         length = solver.levels[step + 1] - solver.levels[step]
         following = scales[step + 1] * (sample / scales[step] + length * slope)
