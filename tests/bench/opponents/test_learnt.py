@@ -7,7 +7,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
 from conftest import SCHEDULER, make_dit_pipe, make_pipe
-from frdiff.bench.opponents.learnt import Freedom, best_of, learn, loss_of
+from frdiff.bench.opponents.freedom import Freedom
+from frdiff.bench.opponents.learnt import best_of, learn, loss_of
 from frdiff.bench.opponents.levels import levels_of, noise_of
 from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver, euler, linear_form
 from frdiff.bench.opponents.loops import final_latents

@@ -11,7 +11,7 @@ off by s^p / a, with p = 2 for latents and 1 for pixels.
 
 References:
     Accelerating Diffusion Sampling with Optimized Time Steps (Xue, Liu, Chen, Zhang, Hu, Xie, Li,
-    CVPR 2024, arXiv 2402.17376). Up to 7 evaluations the first three steps may not cancel, as there.
+    CVPR 2024, arXiv 2402.17376). As there, the first three of at most 7 steps may not cancel.
 """
 
 import numpy as np

@@ -8,72 +8,54 @@ of this family: at as many network calls the best of it bounds them, up to what 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from frdiff.bench.opponents.freedom import Freedom, Parameters
 from frdiff.bench.opponents.levels import noise_of
-from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver
-from frdiff.bench.opponents.loops import final_latents
+from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver, linear_form
+from frdiff.bench.opponents.loops import converged_latents, final_latents, in_parts
 from frdiff.denoisers import frozen
-from frdiff.search.subject import Batch, PipelineSubject
+from frdiff.schedulers import is_flow
+from frdiff.search.subject import Batch, PipelineSubject, scheduler_of
 
-__all__ = ["PASSES", "RATES", "Freedom", "best_of", "learn", "loss_of"]
+__all__ = ["PASSES", "RATES", "STARTS", "best_of", "learn", "learnt_solver", "loss_of"]
 
+STARTS = ("unipc", "unipckarras", "dpm++", "dpm++karras")
+FLOW_STARTS = ("flow-euler", "flow-euler-karras", "flow-unipc-karras", "flow-dpm++-karras")
 RATES = (0.01, 0.03)
 LAST_RATE = 0.1  # as a share of the first one
 LONGEST_GRADIENT = 20.0
-# Of an iteration: a call, the same again, and its gradient.
+TOGETHER = 4  # samples of an iteration
+# Of an iteration, in runs of its samples: forward, once more, and back.
 PASSES = 3
 
 
-@dataclass(frozen=True)
-class Freedom:
-    """What is learnt of a solver, apart from the weights of its newest scores.
+def learnt_solver(
+    subject: PipelineSubject,
+    steps: int,
+    batches: Sequence[Batch],
+    iterations: int,
+    freedom: Freedom = Freedom(),
+) -> LinearSolver:
+    """The best solver of so many evaluations on these samples, of those learnt at several rates.
 
-    Attributes:
-        window: how many of the newest scores; None for all.
-        sums: rows of weights may sum to other than what they did.
-        times: noise levels, but for the first and the last.
-        own: the sample's own weight.
+    It is learnt from the best of UniPC and DPM-Solver++, for flow matching of Euler too, on
+    several kinds of noise levels. Each rate costs as much as `PASSES * iterations` runs of
+    `TOGETHER` samples.
     """
-
-    window: int | None = None
-    sums: bool = True
-    times: bool = True
-    own: bool = True
-
-
-class _Parameters:
-    """Changes of a solver, all 0 at first."""
-
-    def __init__(self, start: LinearSolver, freedom: Freedom) -> None:
-        self.start, self.freedom = start, freedom
-        steps = len(start.own)
-        window = freedom.window or steps
-        self.learnt = torch.ones(steps, steps).tril().triu(1 - window)
-        self.weights = torch.zeros(steps, steps, requires_grad=True)
-        self.own = torch.zeros(steps, requires_grad=freedom.own)
-        self.steps = torch.zeros(steps - 1, requires_grad=freedom.times)
-
-    @property
-    def wanted(self) -> list[Tensor]:
-        return [each for each in (self.weights, self.own, self.steps) if each.requires_grad]
-
-    def solver(self) -> LinearSolver:
-        """With a gradient; levels fall whatever the parameters are."""
-        changes = self.weights * self.learnt
-        if not self.freedom.sums:
-            shares = self.learnt / self.learnt.sum(1, keepdim=True)
-            changes = changes - shares * changes.sum(1, keepdim=True)
-        levels = self.start.levels
-        if self.freedom.times:
-            # Every level's distance from the one before, in logarithms, grows or shrinks.
-            logs = levels[:-1].log()
-            logs = logs[0] + (logs.diff() * self.steps.exp()).cumsum(0)
-            levels = torch.cat([levels[:1], logs.exp(), levels[-1:]])
-        return LinearSolver(levels, self.start.weights + changes, self.start.own + self.own)
+    parts = in_parts(batches, TOGETHER)
+    wanted = converged_latents(subject, parts)
+    names = FLOW_STARTS if is_flow(subject.scheduler) else STARTS
+    forms = [linear_form(scheduler_of(subject, name), steps) for name in names]
+    start = best_of(subject, forms, parts, wanted)
+    found = [
+        learn(subject, start, parts, wanted, iterations=iterations, rate=rate, freedom=freedom)
+        for rate in RATES
+    ]
+    return best_of(subject, [start, *found], parts, wanted)
 
 
 def learn(
@@ -95,7 +77,7 @@ def learn(
         rate: of Adam, falling to a tenth.
         on_iteration: called with the number done, the loss, and the solver from then on.
     """
-    parameters = _Parameters(start, freedom)
+    parameters = Parameters(start, freedom)
     optimizer = torch.optim.Adam(parameters.wanted, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, rate * LAST_RATE)
     for iteration in range(iterations):

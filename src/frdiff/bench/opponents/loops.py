@@ -50,7 +50,7 @@ def final_latents(
     finally:
         subject.pipe.scheduler = own
         clock.detach()
-    return found[0]
+    return found[0][: len(batch.prompts)]  # DiTPipeline steps both halves of guidance
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """PFDiff: steps over several levels at once, by a score from a little ahead.
 
-With the last score a sample steps `ahead` levels forward, to a springboard. The score there takes it
-from where it was over `skipped` levels to the next, so each evaluation makes `skipped` + 1 steps.
+With the last score a sample steps `ahead` levels forward, to a springboard. The score there takes
+it from where it was over `skipped` levels to the next: `skipped` + 1 steps by one evaluation.
 
 References:
     PFDiff: Training-Free Acceleration of Diffusion Models Combining Past and Future Scores (Wang,
