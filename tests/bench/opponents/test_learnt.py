@@ -8,7 +8,7 @@ from diffusers.models.modeling_utils import ModelMixin
 
 from conftest import SCHEDULER, make_dit_pipe, make_pipe
 from frdiff.bench.opponents.freedom import Freedom
-from frdiff.bench.opponents.learnt import best_of, learn, loss_of
+from frdiff.bench.opponents.learnt import best_of, learn, learnt_solver, loss_of
 from frdiff.bench.opponents.levels import levels_of, noise_of
 from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver, euler, linear_form
 from frdiff.bench.opponents.loops import final_latents
@@ -183,3 +183,17 @@ def kept_bytes(steps):
 def test_memory_grows_by_latents_alone():
     latent = 2 * 4 * 8 * 8 * 4  # guidance, channels, sides, bytes
     assert (kept_bytes(20) - kept_bytes(10)) / 10 <= 12 * latent
+
+
+def test_a_solver_is_learnt_from_the_best_start_at_the_best_rate(subject):
+    parts = [Batch(0, ("", "", "")), Batch(3, ("", "", ""))]
+    found = learnt_solver(subject, STEPS, parts, iterations=20, times=False)
+    wanted = solution(found, parts)
+    schedulers = (
+        DPMSolverMultistepScheduler.from_config(SOLVER.config, use_karras_sigmas=karras)
+        for karras in (False, True)
+    )
+    starts = [linear_form(scheduler, STEPS) for scheduler in schedulers]
+    losses = [loss_of(subject, start, parts, wanted) for start in starts]
+    assert loss_of(subject, found, parts, wanted) < min(losses)
+    assert any(torch.equal(found.levels, start.levels) for start in starts)

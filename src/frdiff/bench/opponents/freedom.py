@@ -7,7 +7,7 @@ from torch import Tensor
 
 from frdiff.bench.opponents.linear import LinearSolver
 
-__all__ = ["Freedom", "Parameters"]
+__all__ = ["ALL", "Freedom", "Parameters"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Freedom:
     sums: bool = True
     times: bool = True
     own: bool = True
+
+
+ALL = Freedom()
 
 
 class Parameters:

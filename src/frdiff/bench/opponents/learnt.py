@@ -9,11 +9,12 @@ of this family: at as many network calls the best of it bounds them, up to what 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from frdiff.bench.opponents.freedom import Freedom, Parameters
+from frdiff.bench.opponents.freedom import ALL, Freedom, Parameters
 from frdiff.bench.opponents.levels import noise_of
 from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver, linear_form
 from frdiff.bench.opponents.loops import converged_latents, final_latents, in_parts
@@ -38,21 +39,25 @@ def learnt_solver(
     steps: int,
     batches: Sequence[Batch],
     iterations: int,
-    freedom: Freedom = Freedom(),
+    **freedom: Any,
 ) -> LinearSolver:
     """The best solver of so many evaluations on these samples, of those learnt at several rates.
 
     It is learnt from the best of UniPC and DPM-Solver++, for flow matching of Euler too, on
     several kinds of noise levels. Each rate costs as much as `PASSES * iterations` runs of
     `TOGETHER` samples.
+
+    Args:
+        freedom: fields of `Freedom`.
     """
+    free = Freedom(**freedom)
     parts = in_parts(batches, TOGETHER)
     wanted = converged_latents(subject, parts)
     names = FLOW_STARTS if is_flow(subject.scheduler) else STARTS
     forms = [linear_form(scheduler_of(subject, name), steps) for name in names]
     start = best_of(subject, forms, parts, wanted)
     found = [
-        learn(subject, start, parts, wanted, iterations=iterations, rate=rate, freedom=freedom)
+        learn(subject, start, parts, wanted, iterations=iterations, rate=rate, freedom=free)
         for rate in RATES
     ]
     return best_of(subject, [start, *found], parts, wanted)
@@ -66,7 +71,7 @@ def learn(
     *,
     iterations: int,
     rate: float,
-    freedom: Freedom = Freedom(),
+    freedom: Freedom = ALL,
     on_iteration: Callable[[int, float, LinearSolver], None] = lambda done, loss, solver: None,
 ) -> LinearSolver:
     """The solver learnt from `start` by Adam; it is called as often.
