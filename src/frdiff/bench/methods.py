@@ -240,8 +240,9 @@ def opponents(
 ) -> list[Method]:
     """An opponent of `frdiff.bench.opponents` with several numbers of network calls."""
     arguments = tuple(sorted(options.items()))
+    said = "".join(f", {name} {value}" for name, value in arguments)
     return [
-        Method(family, f"{count} calls", count, scheduler, peer=name, options=arguments)
+        Method(family, f"{count} calls{said}", count, scheduler, peer=name, options=arguments)
         for count in counts
     ]
 

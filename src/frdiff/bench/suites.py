@@ -122,17 +122,21 @@ def _peers(full: Method) -> list[Method]:
     return rows
 
 
-def _opponents(full: Method, uneven: str, counts: tuple[int, ...]) -> list[Method]:
+def _opponents(full: Method, even: str, uneven: str, counts: tuple[int, ...]) -> list[Method]:
     """What both suites have, with these numbers of network calls or about as many.
 
     Args:
-        uneven: a scheduler on levels with more of little noise than the full run's.
+        even: a scheduler on the levels of the full run.
+        uneven: one on Karras' levels.
     """
     rows = opponents("learnt", "learnt solver", full.scheduler, counts, iterations=LEARNING)
+    for grid in (even, uneven):
+        # It steps by Euler's method over the levels of whatever scheduler.
+        levels = "Euler" if grid == even else "Euler Karras"
+        rows += opponents("pfdiff", f"PFDiff, {levels}", grid, counts)
     for scheduler in (full.scheduler, uneven):
         on = replace(full, scheduler=scheduler)
         said = solver_label(scheduler)
-        rows += opponents("pfdiff", f"PFDiff, {said}", scheduler, counts)
         for flex in (0.0, 0.25, 0.75, 3.0):
             setting = f"window growing by {flex:g}"
             rows.append(peer("spectrum", f"Spectrum, {said}", setting, on, on.steps, flex=flex))
@@ -151,7 +155,7 @@ def _diffusion_opponents(counts: tuple[int, ...]) -> list[Method]:
             for solver in ("unipc", "dpm++")
             for row in opponents(name, f"{name.upper()}, {solver_label(solver)}", solver, counts)
         ),
-        *_opponents(FULL, "dpm++karras", counts),
+        *_opponents(FULL, "euler", "dpm++karras", counts),
     ]
 
 
@@ -162,7 +166,7 @@ def _flow_opponents(counts: tuple[int, ...]) -> list[Method]:
             for solver in ("flow-euler", "flow-unipc")
             for row in opponents("gits", f"GITS, {solver_label(solver)}", solver, counts)
         ),
-        *_opponents(FLOW_FULL, "flow-euler-karras", counts),
+        *_opponents(FLOW_FULL, "flow-euler", "flow-euler-karras", counts),
     ]
 
 

@@ -51,7 +51,7 @@ class Parameters:
         return [each for each in (self.weights, self.own, self.steps) if each.requires_grad]
 
     def solver(self) -> LinearSolver:
-        """With a gradient; levels fall whatever the parameters are."""
+        """The start with these changes, with a gradient; levels fall whatever they are."""
         changes = self.weights * self.learnt
         if not self.freedom.sums:
             shares = self.learnt / self.learnt.sum(1, keepdim=True)

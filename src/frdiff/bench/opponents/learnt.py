@@ -7,6 +7,7 @@ Differentiable Solver Search, ICML 2025, arXiv 2505.21114. All policies that onl
 of this family: at as many network calls the best of it bounds them, up to what is not learnt.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -43,8 +44,8 @@ def learnt_solver(
 ) -> LinearSolver:
     """The best solver of so many evaluations on these samples, of those learnt at several rates.
 
-    It is learnt from the best of UniPC and DPM-Solver++, for flow matching of Euler too, on
-    several kinds of noise levels. Each rate costs as much as `PASSES * iterations` runs of
+    It is learnt from the best of UniPC and DPM-Solver++, for flow matching of Euler too, on even
+    and on Karras' noise levels. Each rate costs as much as `PASSES * iterations` of its runs of
     `TOGETHER` samples.
 
     Args:
@@ -74,7 +75,7 @@ def learn(
     freedom: Freedom = ALL,
     on_iteration: Callable[[int, float, LinearSolver], None] = lambda done, loss, solver: None,
 ) -> LinearSolver:
-    """The solver learnt from `start` by Adam; it is called as often.
+    """The solver of as many evaluations as `start`, and learnt from there by Adam.
 
     Args:
         batches: in turns, one an iteration.
@@ -115,9 +116,13 @@ def loss_of(
     batches: Sequence[Batch],
     wanted: Sequence[Tensor],
 ) -> float:
-    """The mean over all samples of the logarithm of the mean squared error of final latents."""
+    """The mean over all samples of the logarithm of the mean squared error of final latents.
+
+    Infinite where a sample is not finite.
+    """
     drawn = [_drawn(subject, solver, batch) for batch in batches]
-    return _loss(torch.cat(drawn), torch.cat(list(wanted))).item()
+    loss = _loss(torch.cat(drawn), torch.cat(list(wanted))).item()
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _loss(drawn: Tensor, true: Tensor) -> Tensor:

@@ -102,12 +102,14 @@ class LinearScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         solver, scales, step = self.solver, self.scales, len(self.scores)
         if not step:
             self.first = sample
+        sample = sample.float()  # as schedulers of diffusers have it in between
         self.scores.append(self.noise.slope(model_output, sample, solver.levels[step]))
         slope = solver.own[step] * sample
         for weight, score in zip(solver.weights[step], self.scores, strict=False):
             slope = slope + weight * score
         length = solver.levels[step + 1] - solver.levels[step]
         following = scales[step + 1] * (sample / scales[step] + length * slope)
+        following = following.to(model_output.dtype)
         return SchedulerOutput(prev_sample=following) if return_dict else (following,)
 
 
@@ -117,7 +119,7 @@ def euler(levels: Tensor) -> LinearSolver:
     return LinearSolver(levels, torch.eye(steps), torch.zeros(steps))
 
 
-def linear_form(scheduler: SchedulerMixin, steps: int, noise: Noise | None = None) -> LinearSolver:
+def linear_form(scheduler: SchedulerMixin, steps: int) -> LinearSolver:
     """The linear solver that a deterministic scheduler of diffusers or of `frdiff.flow` is.
 
     It steps from a unit vector for the first sample, and gets one more for every score.
@@ -125,7 +127,7 @@ def linear_form(scheduler: SchedulerMixin, steps: int, noise: Noise | None = Non
     Raises:
         ValueError: one that scales its samples otherwise, or evaluates twice at a level.
     """
-    noise = noise or noise_of(scheduler)
+    noise = noise_of(scheduler)
     scheduler = copy.deepcopy(scheduler)
     kind = "flow_prediction" if noise.kind == "flow" else "epsilon"
     scheduler.register_to_config(prediction_type=kind)
