@@ -12,8 +12,9 @@ from diffusers import (
 )
 
 from conftest import SCHEDULER
+from frdiff.bench.opponents.forms import euler, linear_form
 from frdiff.bench.opponents.levels import levels_of, noise_of, on_levels
-from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver, euler, linear_form
+from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver
 from frdiff.flow import FlowDPMScheduler, FlowUniPCScheduler
 
 STEPS = 6

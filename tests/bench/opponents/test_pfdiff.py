@@ -29,7 +29,9 @@ def test_three_evaluations_take_seven_steps():
 
 
 def test_constant_scores_are_followed_exactly():
-    assert drawn(pfdiff(LEVELS), lambda x, level: 3 + 0 * x).item() == pytest.approx(1 - 3, abs=1e-6)
+    assert drawn(pfdiff(LEVELS), lambda x, level: 3 + 0 * x).item() == pytest.approx(
+        1 - 3, abs=1e-6
+    )
 
 
 def test_linear_scores_by_hand():

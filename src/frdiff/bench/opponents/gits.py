@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frdiff.bench.opponents.forms import euler
 from frdiff.bench.opponents.levels import levels_of, noise_of
-from frdiff.bench.opponents.linear import LinearScheduler, euler
+from frdiff.bench.opponents.linear import LinearScheduler
 from frdiff.bench.opponents.loops import final_latents
 from frdiff.schedulers import is_flow
 from frdiff.search.subject import Batch, PipelineSubject, scheduler_of

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frdiff.bench.opponents.forms import linear_form
 from frdiff.bench.opponents.freedom import ALL, Freedom, Parameters
 from frdiff.bench.opponents.levels import noise_of
-from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver, linear_form
+from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver
 from frdiff.bench.opponents.loops import converged_latents, final_latents, in_parts
 from frdiff.denoisers import frozen
 from frdiff.schedulers import is_flow

@@ -1,8 +1,7 @@
 """Spectrum: steps without the network, by polynomials through all that it returned so far.
 
 What is forecast is, of a U-Net, the feature before its head, which runs at every step; of anything
-else the score. The forecast is in part a fit of Chebyshev polynomials to all evaluations, with a
-ridge, and for the rest the straight line through the last two.
+else the score; how, see `frdiff.bench.opponents.chebyshev`.
 
 References:
     Spectrum: adaptive spectral feature forecasting for diffusion sampling, as released with
@@ -18,16 +17,15 @@ import numpy as np
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
+from frdiff.bench.opponents.chebyshev import BLEND, forecast_weights
 from frdiff.clock import Clock
 from frdiff.denoisers import find_denoisers
 from frdiff.trees import filled, form_of, tensors_in
 from frdiff.wrapped import Wrapped
 
-__all__ = ["forecast_weights", "is_evaluated", "spectrum"]
+__all__ = ["is_evaluated", "spectrum"]
 
-DEGREE, RIDGE = 4, 0.1
 WARM_UP, WINDOW = 5, 2.0
-BLEND = 0.5
 
 
 def is_evaluated(steps: int, flex: float) -> list[bool]:
@@ -44,36 +42,6 @@ def is_evaluated(steps: int, flex: float) -> list[bool]:
         skipped = 0 if due else skipped + 1
         found.append(due)
     return found
-
-
-def forecast_weights(
-    evaluated: Sequence[int],
-    step: int,
-    steps: int,
-    *,
-    degree: int = DEGREE,
-    ridge: float = RIDGE,
-    blend: float = BLEND,
-) -> np.ndarray:
-    """How much of what was found at each evaluated step is in the forecast, shape (evaluations,).
-
-    Args:
-        evaluated: at least two steps, rising.
-        step: to forecast, of `steps`.
-        blend: share of the Chebyshev fit; the rest is Newton's interpolation.
-    """
-
-    def basis(places: Sequence[int]) -> np.ndarray:
-        scaled = 2 * np.asarray(places, dtype=float) / steps - 1
-        return np.polynomial.chebyshev.chebvander(scaled, degree)
-
-    design = basis(evaluated)
-    normal = design.T @ design + ridge * np.eye(degree + 1)
-    weights = blend * (basis([step]) @ np.linalg.pinv(normal) @ design.T)[0]
-    before, last = evaluated[-2:]
-    ahead = (step - last) / (last - before)
-    weights[-2:] += (1 - blend) * np.array([-ahead, 1 + ahead])
-    return weights
 
 
 class _Forecast:
