@@ -22,7 +22,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 from torch import Tensor
 
-__all__ = ["FlowDPMScheduler", "FlowHeunScheduler", "FlowUniPCScheduler", "rebegin"]
+__all__ = ["FlowDPMScheduler", "FlowHeunScheduler", "FlowUniPCScheduler"]
 
 # Multistep solvers count in log-SNR, which pure noise has none of.
 MOST_NOISE = 1 - 1e-6
@@ -39,7 +39,7 @@ class _FlowScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     timesteps: Tensor
     sigmas: Tensor
 
-    def _begun(self) -> SchedulerMixin:
+    def begun(self) -> SchedulerMixin:
         """The solver, on the levels set."""
         raise NotImplementedError
 
@@ -47,7 +47,7 @@ class _FlowScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
     def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
         """Set the levels as Euler's scheduler would, and begin a run."""
         super().set_timesteps(*args, **kwargs)
-        self.solver = self._begun()
+        self.solver = self.begun()
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         """Begin at this step."""
@@ -84,7 +84,7 @@ class FlowHeunScheduler(_FlowScheduler):
 
     order = 2
 
-    def _begun(self) -> SchedulerMixin:
+    def begun(self) -> SchedulerMixin:
         solver = FlowMatchHeunDiscreteScheduler(self.config.num_train_timesteps)
         solver.set_timesteps(len(self.timesteps))
         self.timesteps = _twice(self.timesteps)
@@ -96,7 +96,7 @@ class FlowHeunScheduler(_FlowScheduler):
 class _FlowMultistepScheduler(_FlowScheduler):
     kind: ClassVar[type[SchedulerMixin]]
 
-    def _begun(self) -> SchedulerMixin:
+    def begun(self) -> SchedulerMixin:
         solver = self.kind(
             self.config.num_train_timesteps,
             prediction_type="flow_prediction",
@@ -117,12 +117,6 @@ class FlowUniPCScheduler(_FlowMultistepScheduler):
     """UniPC of second order."""
 
     kind = UniPCMultistepScheduler
-
-
-def rebegin(scheduler: SchedulerMixin) -> None:
-    """Let the solver within a scheduler of this module begin on levels that were set since."""
-    if isinstance(scheduler, _FlowMultistepScheduler):
-        scheduler.solver = scheduler._begun()
 
 
 def _twice(values: Tensor) -> Tensor:

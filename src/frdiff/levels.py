@@ -13,7 +13,6 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-from frdiff.flow import rebegin
 from frdiff.schedulers import is_flow
 
 __all__ = ["has_levels", "lay_levels", "noise_coordinates", "takes_levels"]
@@ -71,19 +70,20 @@ def lay_levels(scheduler: SchedulerMixin, levels: Sequence[float]) -> None:
     """
     if len(levels) != len(scheduler.timesteps):
         raise ValueError(
-            f"this policy has noise levels of its own for {len(levels)} steps, the scheduler has "
+            f"there are noise levels of their own for {len(levels)} steps, but the scheduler has "
             f"set {len(scheduler.timesteps)}; ask for num_inference_steps={len(levels)}"
         )
     if not takes_levels(scheduler):
         raise ValueError(
-            f"this policy has noise levels of its own, and {type(scheduler).__name__} takes none "
-            "but its own; set the scheduler that the policy was tuned with"
+            f"{type(scheduler).__name__} takes none but its own noise levels; set the scheduler "
+            "that the policy was tuned with"
         )
     times = torch.as_tensor(_times(scheduler, levels), dtype=torch.float32)
     sigmas = scheduler.sigmas.clone()
     sigmas[:-1] = torch.as_tensor(np.exp(levels)).to(sigmas)
     scheduler.sigmas, scheduler.timesteps = sigmas, times.to(scheduler.timesteps.device)
-    rebegin(scheduler)
+    if hasattr(scheduler, "begun"):  # one of `frdiff.flow`, whose solver has levels of its own
+        scheduler.solver = scheduler.begun()
 
 
 def has_levels(scheduler: SchedulerMixin, levels: Sequence[float]) -> bool:

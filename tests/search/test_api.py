@@ -7,7 +7,7 @@ import torch
 
 import frdiff
 from conftest import EMBED, ddim, loop, make_dit_pipe, make_pipe, make_unet
-from frdiff.search.api import _halves
+from frdiff.search.api import halves_of
 from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch, PipelineSubject
 from pipelines_zoo import zoo
@@ -362,15 +362,15 @@ def test_gates_out_of_reach_are_said_to_be():
         tuned(method="gates", targets="paper", speedup=4)
 
 
-def test_samples_are_drawn_from_the_whole_list_and_the_halves_share_nothing():
+def test_samples_are_drawn_from_the_whole_list_and_thehalves_of_share_nothing():
     subject = PipelineSubject(make_pipe())
     names = [str(number) for number in range(100)]
     calibration, held_out = (
         {name for batch in half for name in batch.prompts}
-        for half in _halves(subject, names, 10, seed=0)
+        for half in halves_of(subject, names, 10, seed=0)
     )
     assert len(calibration) == len(held_out) == 10
     assert not calibration & held_out
     assert all(max(map(int, half)) > 50 for half in (calibration, held_out))
-    seeds = [batch.seed for half in _halves(subject, names, 10, seed=0) for batch in half]
+    seeds = [batch.seed for half in halves_of(subject, names, 10, seed=0) for batch in half]
     assert len(set(seeds)) == len(seeds)

@@ -25,6 +25,7 @@ from frdiff.cost import CPU_ATTENTION
 from frdiff.denoisers import find_denoisers
 from frdiff.run import Stats
 from frdiff.sampling import sample
+from frdiff.search.subject import Batch, PipelineSubject
 
 __all__ = ["Cost", "Drawing", "Setup", "draw"]
 
@@ -41,6 +42,7 @@ class Setup:
         full: what speed-ups are ratios to.
         reference: the converged solution.
         inputs: further arguments of the pipeline.
+        calibration: samples for methods to calibrate on, from other noises.
     """
 
     prompts: tuple[str, ...]
@@ -51,6 +53,7 @@ class Setup:
     full: Method = FULL
     reference: Method = REFERENCE
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    calibration: tuple[Batch, ...] = ()
 
     def batches(self) -> list[tuple[int, Sequence[str]]]:
         """The first seed and the prompts of each batch."""
@@ -100,6 +103,8 @@ class Drawing:
 
 def draw(pipe: DiffusionPipeline, methods: Sequence[Method], setup: Setup) -> list[Drawing]:
     """All pictures of a setup by each method; methods drawn together share their full runs."""
+    subject = PipelineSubject(pipe, setup.guidance, latents=True, inputs=setup.inputs)
+    methods = [method.calibrated(subject, setup.calibration) for method in methods]
     images: list[list[np.ndarray]] = [[] for _ in methods]
     seconds: list[list[float]] = [[] for _ in methods]
     costs: list[tuple[Cost, Stats | None, int]] = []

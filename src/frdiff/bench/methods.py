@@ -3,14 +3,14 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from frdiff.bench.peers import attach_peer
+from frdiff.bench.peers import PEERS, attach_peer
 from frdiff.models import shipped_policies
 from frdiff.policy import (
     AdaptivePolicy,
@@ -22,6 +22,7 @@ from frdiff.policy import (
 )
 from frdiff.run import Run
 from frdiff.sampling import CONVERGED, CONVERGED_STEPS
+from frdiff.search.subject import Batch, PipelineSubject
 from frdiff.setting import Setting
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "adaptive",
     "fewer_steps",
     "jumps",
+    "opponents",
     "our_jumps",
     "ours",
     "paper",
@@ -90,6 +92,25 @@ class Method:
         if self.policy is None:
             return None
         return hashlib.sha256(self.policy.dumps().encode()).hexdigest()[:12]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it takes a package of others."""
+        return self.peer is not None and PEERS[self.peer].package is not None
+
+    def calibrated(self, subject: PipelineSubject, batches: Sequence[Batch]) -> "Method":
+        """The same, ready to be attached many times: what a peer chooses is chosen.
+
+        Args:
+            subject: the pipeline; it is as before afterwards.
+            batches: to calibrate on, where a peer needs that.
+        """
+        calibrate = None if self.peer is None else PEERS[self.peer].calibrate
+        if calibrate is None:
+            return self
+        with Setting(self.steps, None, self.scheduler).attached(subject.pipe):
+            chosen = calibrate(subject, self.steps, batches, **dict(self.options))
+        return dataclasses.replace(self, options=tuple(chosen.items()))
 
     @contextmanager
     def attached(
@@ -212,6 +233,18 @@ def peer(name: str, family: str, setting: str, full: Method, steps: int, **optio
         setting = f"{steps} steps, {setting}"
     arguments = tuple(sorted(options.items()))
     return Method(family, setting, steps, full.scheduler, peer=name, options=arguments)
+
+
+def opponents(
+    name: str, family: str, scheduler: str, counts: tuple[int, ...], **options: Any
+) -> list[Method]:
+    """An opponent of `frdiff.bench.opponents` with several numbers of network calls."""
+    arguments = tuple(sorted(options.items()))
+    said = "".join(f", {name} {value}" for name, value in arguments)
+    return [
+        Method(family, f"{count} calls{said}", count, scheduler, peer=name, options=arguments)
+        for count in counts
+    ]
 
 
 def tuned_methods(model: str, scheduler: str) -> list[Method]:

@@ -1,5 +1,7 @@
 """Peers, each used as its own documentation says, on the models that it supports.
 
+Those written here, from papers, are in `frdiff.bench.opponents`.
+
 Every one is a context manager that yields what to sample from. Those that cannot be taken off
 again work on a copy of the pipeline. Where a peer needs glue because the pipeline does not call
 it, the comment says so.
@@ -14,40 +16,21 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from diffusers import DiffusionPipeline
 from diffusers.hooks.hooks import CacheContext, HookRegistry, _set_cache_context
 from torch import nn
 
+from frdiff.bench.opponents import OPPONENTS
+from frdiff.bench.registry import Attach, Peer
 from frdiff.clock import Clock
 from frdiff.denoisers import find_denoisers
 from frdiff.sampling import sample
 
-__all__ = ["PEERS", "attach_peer", "peer_absence"]
+__all__ = ["CALIBRATION_SEED", "PEERS", "attach_peer", "peer_absence"]
 
-Attach = Callable[..., AbstractContextManager[Any]]
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A method of others.
-
-    Attributes:
-        package: on PyPI.
-        module: that it is imported as.
-        denoisers: class names that it supports, by its documentation and by trial.
-        attach: pipe, steps and options -> context manager.
-    """
-
-    package: str
-    module: str
-    denoisers: tuple[str, ...]
-    attach: Attach
-
-
-PEERS: dict[str, Peer] = {}
+PEERS: dict[str, Peer] = dict(OPPONENTS)
 CALIBRATED = ("magcache",)
 CALIBRATION_SEED = 123_456
 
@@ -67,7 +50,7 @@ def peer_absence(name: str, pipe: DiffusionPipeline) -> str | None:
     if importlib.util.find_spec(peer.module) is None:
         return f"not installed (pip install {peer.package})"
     classes = [type(denoiser).__name__ for denoiser in find_denoisers(pipe).values()]
-    if not set(classes) <= set(peer.denoisers):
+    if peer.denoisers is not None and not set(classes) <= set(peer.denoisers):
         return f"does not support {', '.join(classes)}"
     return None
 

@@ -16,6 +16,7 @@ from frdiff.bench.embedder import load_embedder
 from frdiff.bench.inception import load_inception
 from frdiff.bench.measure import Setup
 from frdiff.bench.methods import Method, tuned_methods
+from frdiff.bench.peers import CALIBRATION_SEED
 from frdiff.bench.results import read_results
 from frdiff.bench.runner import (
     Bench,
@@ -27,8 +28,12 @@ from frdiff.bench.runner import (
 )
 from frdiff.bench.suites import suite_of
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
+from frdiff.search.api import halves_of
+from frdiff.search.subject import PipelineSubject
 
 __all__ = ["Extent", "bench_model"]
+
+CALIBRATION_SAMPLES = 16  # as `tune` takes
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,19 @@ def bench_model(
     captions = shipped_captions(model)
     guidance = GUIDANCE[model] if extent.guidance is None else extent.guidance
     suite = suite_of(pipe)
+    inputs = INPUTS.get(model, {})
+    prompts = choose_prompts(captions, extent.pictures, extent.seed)
+    others = [caption for caption in captions if caption not in prompts] or captions
+    subject = PipelineSubject(pipe, guidance, inputs=inputs)
+    calibration, _ = halves_of(subject, others, CALIBRATION_SAMPLES, CALIBRATION_SEED)
     setup = Setup(
-        choose_prompts(captions, extent.pictures, extent.seed),
+        prompts,
         extent.seed,
         guidance=guidance,
         full=suite.full,
         reference=suite.reference,
-        inputs=INPUTS.get(model, {}),
+        inputs=inputs,
+        calibration=tuple(calibration),
     )
     bench = Bench(model, pipe, setup, folder, on_event)
     methods = suite.methods(everything=extent.everything, peers=extent.peers)
@@ -100,7 +111,7 @@ def bench_model(
     bench = dataclasses.replace(bench, setup=large)
     for number, (point, config) in enumerate(tasks):
         method = Method.from_config(config)
-        if method.peer is not None and not extent.peers:
+        if method.is_foreign and not extent.peers:
             continue
         if is_finished(distribution_path(bench, point, method, inception)):
             continue

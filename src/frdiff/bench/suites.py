@@ -13,10 +13,12 @@ from frdiff.bench.methods import (
     adaptive,
     fewer_steps,
     jumps,
+    opponents,
     our_jumps,
     ours,
     paper,
     peer,
+    solver_label,
 )
 from frdiff.bench.results import Conditions
 from frdiff.schedulers import is_flow
@@ -26,6 +28,8 @@ __all__ = ["DIFFUSION", "FLOW", "Suite", "suite_behind", "suite_of"]
 MILD = ("interval 2", "interval 3", "threshold 0.08", "threshold 0.12")
 JUMP_STEPS = (31, 23, 19, 15, 13)
 KARRAS_STEPS = (FULL.steps, 20, 16, 14, 12, 10, 9, 8, 7, 6)
+LEARNING = 100  # iterations
+SLOW = ("gits", "learnt")
 # Noise levels of flow matching: the pipeline's own, even, and two with more of little noise.
 LEVELS = ("flow-euler", "flow-euler-shift-1", "flow-euler-beta", "flow-euler-karras")
 
@@ -41,7 +45,9 @@ class Suite:
         uneven: as many steps as the full run's, where those are even in time and these are not.
         quick: methods for a picture in minutes, some or all of `everything`.
         everything: every setting, the ablations of the paper's policy too.
-        peers: settings of the methods of others.
+        opponents: settings of the methods of others that are written here; but for those that take
+            minutes to calibrate, they are measured in a hurry too.
+        peers: settings of the methods of others that take their packages.
     """
 
     full: Method
@@ -50,11 +56,13 @@ class Suite:
     uneven: Method | None
     quick: Callable[[], list[Method]]
     everything: Callable[[], list[Method]]
+    opponents: Callable[[], list[Method]]
     peers: Callable[[], list[Method]]
 
     def methods(self, *, everything: bool, peers: bool) -> list[Method]:
         """The methods asked for."""
         rows = self.everything() if everything else self.quick()
+        rows += [row for row in self.opponents() if everything or row.peer not in SLOW]
         return rows + (self.peers() if peers else [])
 
     def named(self) -> list[tuple[str, Method]]:
@@ -112,6 +120,54 @@ def _peers(full: Method) -> list[Method]:
         for name, family in (("firstblock", "FirstBlockCache"), ("magcache", "MagCache")):
             rows.append(peer(name, f"{family} (diffusers)", said, full, steps, threshold=value))
     return rows
+
+
+def _opponents(full: Method, even: str, uneven: str, counts: tuple[int, ...]) -> list[Method]:
+    """What both suites have, with these numbers of network calls or about as many.
+
+    Args:
+        even: a scheduler on the levels of the full run.
+        uneven: one on Karras' levels.
+    """
+    rows = opponents("learnt", "learnt solver", full.scheduler, counts, iterations=LEARNING)
+    for grid in (even, uneven):
+        # It steps by Euler's method over the levels of whatever scheduler.
+        levels = "Euler" if grid == even else "Euler Karras"
+        rows += opponents("pfdiff", f"PFDiff, {levels}", grid, counts)
+    for scheduler in (full.scheduler, uneven):
+        on = replace(full, scheduler=scheduler)
+        said = solver_label(scheduler)
+        for flex in (0.0, 0.25, 0.75, 3.0):
+            setting = f"window growing by {flex:g}"
+            rows.append(peer("spectrum", f"Spectrum, {said}", setting, on, on.steps, flex=flex))
+        for cosine in (0.9, 0.97, 0.99, 0.999):
+            family, setting = f"adaptive guidance, {said}", f"cosine {cosine:g}"
+            options = {"threshold": cosine}
+            rows.append(peer("adaptive-guidance", family, setting, on, on.steps, **options))
+    return rows
+
+
+def _diffusion_opponents(counts: tuple[int, ...]) -> list[Method]:
+    return [
+        *(
+            row
+            for name in ("ays", "dmn", "gits")
+            for solver in ("unipc", "dpm++")
+            for row in opponents(name, f"{name.upper()}, {solver_label(solver)}", solver, counts)
+        ),
+        *_opponents(FULL, "euler", "dpm++karras", counts),
+    ]
+
+
+def _flow_opponents(counts: tuple[int, ...]) -> list[Method]:
+    return [
+        *(
+            row
+            for solver in ("flow-euler", "flow-unipc")
+            for row in opponents("gits", f"GITS, {solver_label(solver)}", solver, counts)
+        ),
+        *_opponents(FLOW_FULL, "flow-euler", "flow-euler-karras", counts),
+    ]
 
 
 def _diffusion_peers() -> list[Method]:
@@ -186,6 +242,7 @@ DIFFUSION = Suite(
     uneven=_step_count("unipckarras", FULL.steps),
     quick=_diffusion_quick,
     everything=_diffusion_all,
+    opponents=partial(_diffusion_opponents, (16, 12, 8)),
     peers=_diffusion_peers,
 )
 
@@ -271,5 +328,6 @@ FLOW = Suite(
     uneven=None,
     quick=_flow_quick,
     everything=_flow_all,
+    opponents=partial(_flow_opponents, (18, 14, 9)),
     peers=partial(_peers, FLOW_FULL),
 )

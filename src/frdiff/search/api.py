@@ -31,7 +31,16 @@ from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Sub
 from frdiff.search.tuner import Tuner, versions
 from frdiff.search.within import Candidate
 
-__all__ = ["METHODS", "OVERHEAD", "PARETO", "VARIABLES", "OnEvent", "Progress", "tune"]
+__all__ = [
+    "METHODS",
+    "OVERHEAD",
+    "PARETO",
+    "VARIABLES",
+    "OnEvent",
+    "Progress",
+    "halves_of",
+    "tune",
+]
 
 BATCH = 8
 SCALES = 4  # of guidance, for a range
@@ -160,7 +169,7 @@ def tune(
     scales = _scales(guidance)
     subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
     solvers = solvers_of(subject, allow_scheduler)
-    halves = _halves(subject, prompts, samples, seed, scales)
+    halves = halves_of(subject, prompts, samples, seed, scales)
     wanted = targets_of(subject, targets, vary, method)
     identity = {
         "model": [type(network).__name__ for network in subject.denoisers],
@@ -333,7 +342,7 @@ def _subject(
     return LoopSubject(target, denoiser, scheduler)
 
 
-def _halves(
+def halves_of(
     subject: Subject,
     prompts: Sequence[str] | None,
     samples: int,
