@@ -35,6 +35,7 @@ LEARNT = replace(
     CORRECTED,
     score_weights=[[0.8], *[[0.9]] * 3, *[[1.4, -0.5]] * 4, [0.8], [1.1], [1.7, -0.6], [1.2]],
 )
+LEANT = replace(LEARNT, sample_weights=[0.1, 0.0, -0.05, *[0.02] * 9])
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:the plan computes 100%"),
@@ -59,8 +60,8 @@ def eager(policy, **options):
 @pytest.mark.parametrize("order", ["apply-compile", "compile-apply", "compile-run-apply"])
 @pytest.mark.parametrize(
     ("policy", "kinds"),
-    [(FORECAST, 2), (PAPER, 3), (EVERY, 1), (TABLE, 4), (CORRECTED, 3), (LEARNT, 3)],
-    ids=["forecast", "paper", "every", "table", "corrected", "learnt"],
+    [(FORECAST, 2), (PAPER, 3), (EVERY, 1), (TABLE, 4), (CORRECTED, 3), (LEARNT, 3), (LEANT, 3)],
+    ids=["forecast", "paper", "every", "table", "corrected", "learnt", "leant"],
 )
 def test_one_graph_per_kind_of_step(order, policy, kinds):
     unet, scheduler = make_unet(), ddim()

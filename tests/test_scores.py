@@ -125,6 +125,61 @@ def expected(policy, plan, number):
     return corrected if number % 2 else own
 
 
+LEANT = frdiff.TablePolicy(
+    STEPS,
+    [[0], []] * 6,
+    mixing_weights=[1, 0] * 6,
+    score_weights=[*[[1.0]] * 2, *[[1.5, -0.5], [1.0]] * 5],
+    sample_weights=[0.25, 0.5] * 6,
+    targets=(),
+)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_a_share_of_the_sample_is_added_to_the_score(compiled):
+    """The sample at step n is n, and so much of it is added that its step says."""
+    model = Answer(lambda v, s: (v,))
+    torch._dynamo.reset()
+    net = torch.compile(model, fullgraph=True, backend="eager") if compiled else model
+    answers, run = drive(net, LEANT)
+    for number, (answer,) in enumerate(answers, 1):
+        without = expected(LEANT, run.plan, number)
+        assert answer.item() == pytest.approx(without + number * (0.25 if number % 2 else 0.5))
+
+
+def lean_on(net, sample):
+    policy = frdiff.TablePolicy(STEPS, [[0]] * STEPS, sample_weights=[0.5] * STEPS, targets=())
+    scheduler = ddim()
+    scheduler.set_timesteps(STEPS)
+    with frdiff.apply(net, policy, scheduler=scheduler):
+        score = net(sample)
+        scheduler.step(score, scheduler.timesteps[0], score)
+    return score
+
+
+def test_the_leading_channels_are_those_of_the_sample():
+    class Channels(nn.Module):
+        def __init__(self, count):
+            super().__init__()
+            self.count = count
+
+        def forward(self, sample):
+            return sample.new_ones(len(sample), self.count)
+
+    sample = torch.tensor([[2.0, 4.0, 6.0]])
+    assert lean_on(Channels(2), sample).tolist() == [[2.0, 3.0]]  # a picture beside the sample
+    assert lean_on(Channels(4), sample).tolist() == [[2.0, 3.0, 4.0, 1.0]]  # a learnt variance
+
+
+def test_a_score_that_is_nothing_like_the_first_input_takes_no_sample():
+    class Other(nn.Module):
+        def forward(self, time):
+            return torch.ones(1, 4, 2, 2)
+
+    with pytest.raises(ValueError, match=r"no like among the inputs, whose first has shape \(1,\)"):
+        lean_on(Other(), torch.ones(1))
+
+
 def test_scores_that_are_changed_in_place_stay_as_they_were():
     model, scheduler = Answer(FORMS["of lists"]), ddim()
     with frdiff.apply(model, frdiff.JumpPolicy(12), scheduler=scheduler):

@@ -45,7 +45,7 @@ PATIENCE = 3  # steps that gain nothing before others are looked at
 STEPS = 5  # before others are looked at, at most
 GAIN = 0.03  # of the mean logarithm of squared errors: 0.13 dB
 NEAR = 0.5  # above the best loss, within which a step says something of the slopes
-SHARE = 0.6  # of what may be spent, for the first look at all samples
+LOOK = 1.2  # times what may be spent, at most: a look at all numbers of all samples
 TINY = 1e-12  # of the largest error, which counts as none
 
 
@@ -83,7 +83,7 @@ def learn_table(
     table = table_of(setting)
     with taped(drawing, setting.scheduler, table.num_steps) as tape:
         kinds = _kinds(drawing, setting.steps, table, batches[0], tape)
-        freedoms = Freedoms.within(table, kinds, SHARE * allowed)
+        freedoms = Freedoms.within(table, kinds, LOOK * allowed)
         if freedoms is None:
             return None
         scales = _scales(batches)
