@@ -34,6 +34,8 @@ class Step:
             mixed in where the mixing weight is below 1; none extrapolates from all that are kept.
             A keyframe's own score is the first of its own, and what it takes is their sum: more
             than one make up for what the steps before it missed.
+        checked: whether a jump's extrapolation goes only as far as the last keyframe bears it out,
+            see `frdiff.forecast.trust`.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
             None decides nothing while sampling.
     """
@@ -43,6 +45,7 @@ class Step:
     computed: frozenset[int] = frozenset()
     forecast_weights: tuple[tuple[float, ...], ...] | None = None
     score_weights: tuple[float, ...] = (1.0,)
+    checked: bool = False
     threshold: float | None = None
 
     @property

@@ -314,6 +314,9 @@ class State:
                 )
             self._tally.calls[number, shapes, done, planned.computed] += 1
             actions.add(done)
+            held_back = context.scores.held_back
+            if done is Action.JUMP and planned.checked and held_back is not None:
+                self._tally.held_back.append(held_back)
         self._calls += len(called)
         self._tally.steps += 1
         if actions:
