@@ -2,10 +2,9 @@
 
     python bench/untuned.py [--models emoji emoji-dit] [--counts 8 12 25] [--json]
 
-Draws with the scheduler that a diffusion or flow matching pipeline comes with, and with the
-recommendation at as many network calls, and writes the median PSNR in dB to the converged solution
-to docs/untuned.md. What is measured lies in outputs/untuned, a file per model; run again, it goes on
-where it was.
+Draws with the scheduler that a pipeline comes with, and with the recommendation at as many network
+calls, and writes the median PSNR in dB to the converged solution to docs/untuned.md. What is
+measured lies in outputs/untuned, a file per model; run again, it goes on where it was.
 """
 
 import argparse
@@ -103,9 +102,8 @@ def page(measured: dict[str, dict[str, list[float]]], options: argparse.Namespac
             measured[model].items()]  # fmt: skip
     worse = sum(gap < -ALLOWED for gap, _, _ in gaps)
     kept = (
-        f"no cell lies more than {ALLOWED:g} dB below the own scheduler"
-        if not worse
-        else f"**{worse} of {len(gaps)} cells lie more than {ALLOWED:g} dB below the own scheduler**"
+        f"{worse or 'none'} of the {len(gaps)} cells lies more than {ALLOWED:g} dB below the own "
+        "scheduler"
     )
     lines = [
         "# What is recommended without tuning, at every guidance",
@@ -134,9 +132,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print figures instead of the page")
     options = options_of(parser)
     measured = {
-        model: measure(
-            model, cells_of(model, options.guidance, options.counts), options.pictures
-        )
+        model: measure(model, cells_of(model, options.guidance, options.counts), options.pictures)
         for model in options.models
     }
     if options.json:

@@ -2,8 +2,8 @@
 
 `f(x) = sum_j w_j f(x_j)`, where `x` is a coordinate along the run (step index or noise level) and
 `w_j` are Lagrange's weights: they reproduce every polynomial of degree `len(x_j) - 1` and sum to 1.
-One keyframe copies, two extrapolate linearly, three quadratically. Whether an extrapolation is to be
-trusted the newest keyframe tells, which the ones before it would have foretold, or not.
+One keyframe copies, two extrapolate linearly, three quadratically. Whether to trust that tells the
+newest keyframe: those before it would have foretold it, or not.
 """
 
 from collections.abc import Sequence

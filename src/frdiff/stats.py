@@ -68,8 +68,8 @@ class Stats:
         held = "" if self.held_back is None else f", {self.held_back:.0%} held back"
         return (
             f"{self.steps} steps: {self.keyframes} keyframes, {self.reuse_steps} reuse, "
-            f"{self.jumps} jumps{held}; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} MiB at most; "
-            f"{self.seconds:.2f} s"
+            f"{self.jumps} jumps{held}; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} MiB at "
+            f"most; {self.seconds:.2f} s"
         )
 
 
