@@ -127,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=shipped_models())
     parser.add_argument("--guidance", type=float, nargs="+", default=[1, 2, 3.5, 5, 7.5, 10])
-    parser.add_argument("--counts", type=int, nargs="+", default=[8, 12, 16, 20, 25])
+    parser.add_argument("--counts", type=int, nargs="+", default=[8, 12, 25])
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--json", action="store_true", help="print figures instead of the page")
     options = options_of(parser)
