@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast check format bench bench-full bench-engine tune models docs-models
+.PHONY: demo test test-fast check format bench bench-full bench-engine bench-untuned tune models docs-models
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -29,6 +29,9 @@ format: $(READY)
 bench-engine: $(READY)  ## Speed against MACs, and coordinates of forecasts, on the shipped model.
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/coordinate.py
+
+bench-untuned: $(READY)  ## What is recommended without tuning, at every guidance (half an hour).
+	$(BIN)/python bench/untuned.py
 
 bench: $(READY)  ## All methods side by side on the four models, and the page (about an hour).
 	for model in $(MODELS); do \

@@ -176,3 +176,17 @@ def test_what_is_stored_around_flexible_attention_is_kept(policy):
         compiled = torch.compile(net, fullgraph=True, backend="eager")
         assert torch.allclose(draw(compiled, scheduler), expected, atol=1e-6)
         assert str(run.stats).rsplit(";", 1)[0] == figures
+
+
+def test_checked_jumps_are_traced_once():
+    torch._dynamo.reset()
+    net, scheduler = make_unet(), ddim()
+    drawn = []
+    for compiled in (False, True):
+        counter = CompileCounterWithBackend("eager")
+        called = torch.compile(net, fullgraph=True, backend=counter) if compiled else net
+        with frdiff.apply(net, frdiff.JumpPolicy(2, checked=True), scheduler=scheduler) as run:
+            drawn.append(loop(called, scheduler, steps=15, batch=2))
+        assert run.stats.held_back is not None
+    assert counter.frame_count == 2  # one for keyframes, one for jumps, held back or not
+    torch.testing.assert_close(*drawn, rtol=1e-4, atol=1e-5)

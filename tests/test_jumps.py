@@ -107,3 +107,65 @@ def test_it_costs_its_keyframes_and_the_pipeline_is_as_before():
 def test_bad_values_are_refused(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+class Told(nn.Module):
+    """Its score at every step is what it is told, one row per sample."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = values
+
+    def forward(self, x, t, step):
+        return torch.tensor([[row[step]] * 3 for row in self.values])
+
+
+def told(values, policy):
+    """The scores that a loop gets, by step and sample, and the run."""
+    net, scheduler = Told(values), ddim()
+    with frdiff.apply(net, policy, scheduler=scheduler) as run:
+        scheduler.set_timesteps(len(values[0]))
+        x, scores = torch.zeros(len(values), 3), []
+        for step, t in enumerate(scheduler.timesteps):
+            score = net(x, t, step)
+            scores.append(score[:, 0].tolist())
+            x = scheduler.step(score, t, x).prev_sample
+    return scores, run
+
+
+CHECKED = frdiff.JumpPolicy(2, checked=True)
+STEADY = [float(step) for step in range(11)]
+TURNING = [1.0, 0.0, -1.0, 0.0] * 2 + [1.0, 0.0, -1.0]  # at keyframes 1, -1, 1, ...
+
+
+def test_a_checked_jump_is_exact_where_scores_are_linear_and_held_back_where_they_alternate():
+    scores, run = told([STEADY], CHECKED)
+    # The first two jumps have too few keyframes to tell: they take the last one's score.
+    assert [row[0] for row in scores] == pytest.approx([0, 0, 2, 2, *range(4, 11)])
+    assert run.stats.held_back == pytest.approx(0, abs=1e-6)
+    assert "held back" in str(run.stats)
+    scores, run = told([TURNING], CHECKED)
+    assert [row[0] for row in scores] == [1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1]
+    assert run.stats.held_back == 1
+
+
+def test_each_sample_is_checked_by_itself():
+    alone = [[row[0] for row in told([values], CHECKED)[0]] for values in (STEADY, TURNING)]
+    both, run = told([STEADY, TURNING], CHECKED)
+    assert [list(column) for column in zip(*both, strict=True)] == alone
+    assert run.stats.held_back == pytest.approx(0.5, abs=1e-6)
+
+
+def test_jumps_that_are_not_checked_tell_nothing_of_it():
+    _, run = told([STEADY], frdiff.JumpPolicy(2))
+    assert run.stats.held_back is None
+    assert "held back" not in str(run.stats)
+
+
+def test_a_check_keeps_one_score_more(pipe):
+    peaks = []
+    for policy in (frdiff.JumpPolicy(2), CHECKED):
+        with frdiff.apply(pipe, policy) as run:
+            call(pipe, steps=13)
+        peaks.append(run.stats.bank_bytes_peak)
+    assert peaks[1] == peaks[0] * 3 / 2

@@ -228,7 +228,9 @@ class Bank:
                     shelf.aim(extrapolation_weights(shelf.nodes[: self.taken], coordinate))
             kept = context.scores.nodes
             if not step.score_weights:
-                context.scores.aim(extrapolation_weights(kept, coordinate))
+                context.scores.aim(extrapolation_weights(kept[: self.taken], coordinate))
+                if step.checked:
+                    context.scores.check(self.taken - 1)
             else:
                 own = step.action is Action.KEYFRAME
                 fits = len(step.score_weights) <= max(len(kept) + own, 1)

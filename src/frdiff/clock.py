@@ -60,6 +60,7 @@ class Clock:
         first: where among its timesteps the run begins, had it left none out since; None before
             the first step.
         index: of the current step.
+        score: what the step that just ended was given, while it is told.
 
     Raises:
         ValueError: the scheduler already drives another run, or cannot.
@@ -96,6 +97,7 @@ class Clock:
         self._on_set = on_set
         self._on_again = on_again
         self._pending = pending
+        self.score: Any = None
         self._last: Any = None
         self._last_place: int | None = None
         self._ended = 0
@@ -137,7 +139,7 @@ class Clock:
             if again:
                 self._on_again(result)
             else:
-                self._tick(result)
+                self._tick(_score_in(args, kwargs), result)
             return result
 
         return end
@@ -209,7 +211,7 @@ class Clock:
                 self._locate(timestep_of(args, kwargs))
             result = step(*args, **kwargs)
             if ends:
-                self._tick(result)
+                self._tick(_score_in(args, kwargs), result)
             return result
 
         return end
@@ -277,14 +279,16 @@ class Clock:
         matches = (self.driver.timesteps == timestep).nonzero()
         return int(matches[0]) if len(matches) else 0
 
-    def _tick(self, result: Any) -> None:
+    def _tick(self, score: Any, result: Any) -> None:
         index, num_steps = self.index, self.num_steps
         self._ended = index
         self.index += 1
         # A loop that runs again over the same timesteps begins a new run.
         if self.index >= num_steps:
             self.restart()
+        self.score = score
         self._on_step(index, num_steps, result)
+        self.score = None
 
 
 def _timestep_of(step: Callable[..., Any]) -> Callable[[tuple, dict[str, Any]], Any]:
@@ -298,3 +302,8 @@ def _timestep_of(step: Callable[..., Any]) -> Callable[[tuple, dict[str, Any]], 
         return args[place] if place < len(args) else None
 
     return timestep_of
+
+
+def _score_in(args: tuple, kwargs: dict[str, Any]) -> Any:
+    """What `step` is given to step by: its first argument."""
+    return args[0] if args else kwargs.get("model_output")

@@ -2,7 +2,8 @@
 
 `f(x) = sum_j w_j f(x_j)`, where `x` is a coordinate along the run (step index or noise level) and
 `w_j` are Lagrange's weights: they reproduce every polynomial of degree `len(x_j) - 1` and sum to 1.
-One keyframe copies, two extrapolate linearly, three quadratically.
+One keyframe copies, two extrapolate linearly, three quadratically. Whether to trust that tells the
+newest keyframe: those before it would have foretold it, or not.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["combine", "extrapolation_weights"]
+__all__ = ["combine", "extrapolation_weights", "trust"]
 
 
 def extrapolation_weights(nodes: Sequence[float], at: float) -> list[float]:
@@ -48,3 +49,26 @@ def combine(features: tuple[Tensor, ...], weights: Tensor, gain: Tensor | None =
     for feature, weight in zip(features[1:], weights[1:], strict=True):
         total = torch.addcmul(total, feature - features[0], weight)
     return total
+
+
+def trust(newest: Tensor, last: Tensor, foretold: Tensor) -> Tensor:
+    """How far to go along with an extrapolation, from 0 to 1: what it explains of the last change.
+
+    `1 - |newest - foretold|^2 / |newest - last|^2`, of every row by itself: 1 where the newest
+    keyframe was foretold exactly, 0 where taking the one before it would have been as close.
+
+    Args:
+        newest: of the last keyframe.
+        last: of the one before it.
+        foretold: what the keyframes before the newest extrapolate to at its place.
+
+    Returns:
+        Shape (N, 1, ...), or (1,) of a vector: no value leaves the device.
+    """
+    rows = tuple(range(1, newest.ndim))
+    missed, changed = (
+        (newest.float() - other.float()).square().sum(rows, keepdim=True)
+        for other in (foretold, last)
+    )
+    explained = 1 - missed / changed.clamp(min=torch.finfo(changed.dtype).tiny)
+    return explained.clamp(0, 1).to(newest)

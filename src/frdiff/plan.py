@@ -36,6 +36,8 @@ class Step:
             than one make up for what the steps before it missed.
         sample_weight: of the sample as the denoiser gets it, added to the score of a keyframe or
             jump.
+        checked: whether a jump's extrapolation goes only as far as the last keyframe bears it out,
+            see `frdiff.forecast.trust`.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
             None decides nothing while sampling.
     """
@@ -46,6 +48,7 @@ class Step:
     forecast_weights: tuple[tuple[float, ...], ...] | None = None
     score_weights: tuple[float, ...] = (1.0,)
     sample_weight: float = 0.0
+    checked: bool = False
     threshold: float | None = None
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frdiff.forecast import combine
+from frdiff.forecast import combine, extrapolation_weights, trust
 from frdiff.policy.checks import sums_to_one
 
 __all__ = ["Shelf", "Slot", "scalars"]
@@ -63,6 +63,10 @@ class Shelf:
         weights: in the current step, shape (depth,), of the history; with what the step itself
             stores as the first where that is blended.
         gain: what they sum to; None for 1.
+        trusts: in the current step, the share of the extrapolation that is taken, for every
+            feature of the first slot; None takes all of it.
+        held_back: of what could be checked in the current step, the share that is not taken, on
+            average; None where nothing could.
     """
 
     def __init__(self, count: int, depth: int) -> None:
@@ -77,6 +81,8 @@ class Shelf:
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
         self.gain: Tensor | None = None
+        self.trusts: tuple[Tensor, ...] | None = None
+        self.held_back: Tensor | None = None
         self._like: Tensor | None = None
 
     def value(self, place: int, turn: int = 0) -> tuple[Any, tuple[Tensor, ...]] | None:
@@ -95,7 +101,11 @@ class Shelf:
         history = tuple(features[begin:end] for features in slot.history)
         if len(history) == 1 and self.gain is None:
             return form, tuple(feature.clone() for feature in history[0])
-        return form, self._combined(history, self.weights, self.gain)
+        value = self._combined(history, self.weights, self.gain)
+        if self.trusts is None:
+            return form, value
+        parts = zip(history[0], value, self.trusts[begin:end], strict=True)
+        return form, tuple(torch.lerp(*part) for part in parts)
 
     def holds(self, place: int) -> bool:
         """Whether slot `place` has a value."""
@@ -163,6 +173,24 @@ class Shelf:
             self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], self._like)
             free = not sums_to_one(weights)
             self.gain = scalars([sum(weights)], self._like)[0] if free else None
+
+    def check(self, order: int) -> None:
+        """Take of an extrapolation of this order what the newest step bears out; of one slot.
+
+        Where there are too few steps to tell, nothing.
+        """
+        history = self.slots[0].history
+        self.trusts = self.held_back = None
+        if len(self.nodes) >= order + 2:
+            weights = extrapolation_weights(self.nodes[1 : order + 2], self.nodes[0])
+            earlier = history[1 : order + 2]
+            foretold = self._combined(earlier, scalars(weights, earlier[0][0]), None)
+            rows = zip(*history[:2], foretold, strict=True)
+            self.trusts = tuple(trust(*row) for row in rows)
+            self.held_back = 1 - torch.stack([one.float().mean() for one in self.trusts]).mean()
+        elif history:
+            # Of the shape that it will have: a compiled graph sees one.
+            self.trusts = tuple(trust(new, new, new) * 0 for new in history[0])
 
     def tensors(self) -> Iterator[Tensor]:
         """Everything held."""

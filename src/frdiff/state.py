@@ -16,6 +16,7 @@ from frdiff.bank import Context
 from frdiff.calls import tensor_of
 from frdiff.clock import Clock
 from frdiff.cost import CallCost
+from frdiff.divergence import Divergence
 from frdiff.levels import has_levels, lay_levels, noise_coordinates, takes_levels
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Action, Plan, Step
@@ -226,6 +227,7 @@ class State:
 
     def _reset(self) -> None:
         self._levels = []
+        self._divergence = Divergence()
         self._planned: Plan | None = None
         self._calls = 0
         self._began = None
@@ -295,6 +297,7 @@ class State:
                 self._planned = self._planned.replaced(index, Step(Action.KEYFRAME))
             part.bank.commit(coordinates[index], keyframe)
         self._result = result
+        self._divergence.note(index, self._clock.score)
         if index + 1 == num_steps:
             self._finish()
             return
@@ -356,6 +359,9 @@ class State:
                 )
             self._tally.calls[number, shapes, done, planned.computed] += 1
             actions.add(done)
+            held_back = context.scores.held_back
+            if done is Action.JUMP and planned.checked and held_back is not None:
+                self._tally.held_back.append(held_back)
         self._calls += len(called)
         self._tally.steps += 1
         if actions:
@@ -370,7 +376,8 @@ class State:
         calls, steps = self._calls, self._tally.steps
         began = self._began
         self.latents = tensor_of(self._result)
-        self.plan = self._planned
+        plan, divergence = self._planned, self._divergence
+        self.plan = plan
         self._rest()
         if self._device.type != "cpu":
             torch.accelerator.synchronize(self._device)
@@ -379,6 +386,8 @@ class State:
         self._complete = True
         if not calls:
             warnings.warn(self._no_calls(steps), UserWarning, stacklevel=2)
+        elif plan is not None and (complaint := divergence.complaint(plan)) is not None:
+            warnings.warn(complaint, UserWarning, stacklevel=2)
 
     def _no_calls(self, steps: int) -> str:
         names = " or ".join({type(patch.denoiser).__name__ for patch in self._patches})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from frdiff.calls import outline
 from frdiff.cost import CallCost, Example, call_cost
@@ -36,6 +37,9 @@ class Stats:
         bank_bytes: bytes stored now; 0 once the run has ended.
         bank_bytes_peak: most bytes stored at a time.
         seconds: wall-clock time from the first denoiser call to the end of the last step.
+        held_back: share of their extrapolation that checked jumps did without, on average over
+            jumps and samples, those left out that had too few keyframes to tell; None if none was
+            checked. Reading it waits for the device.
     """
 
     steps: int
@@ -47,6 +51,7 @@ class Stats:
     bank_bytes: int
     bank_bytes_peak: int
     seconds: float
+    held_back: float | None = None
 
     @property
     def macs_ratio(self) -> float | None:
@@ -60,10 +65,11 @@ class Stats:
         if self.macs is not None and self.macs_full is not None:
             macs = f"{self.macs / 1e9:.2f} of {self.macs_full / 1e9:.2f} GMACs"
             macs += f" ({self.macs_ratio:.2f})"
+        held = "" if self.held_back is None else f", {self.held_back:.0%} held back"
         return (
             f"{self.steps} steps: {self.keyframes} keyframes, {self.reuse_steps} reuse, "
-            f"{self.jumps} jumps; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} MiB at most; "
-            f"{self.seconds:.2f} s"
+            f"{self.jumps} jumps{held}; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} MiB at "
+            f"most; {self.seconds:.2f} s"
         )
 
 
@@ -122,6 +128,7 @@ class Tally:
         steps: that ended.
         actions: what those did that called a denoiser.
         calls: by denoiser, outline of its arguments, action and computed groups.
+        held_back: of every call of a checked jump, see `Stats`, on its device.
         peak: most bytes stored at a time.
         seconds: of all runs but the current one.
     """
@@ -130,6 +137,7 @@ class Tally:
         self.steps = 0
         self.actions: Counter[Action] = Counter()
         self.calls: Counter[tuple[int, Any, Action, frozenset[int]]] = Counter()
+        self.held_back: list[Tensor] = []
         self.peak = 0
         self.seconds = 0.0
 
@@ -141,6 +149,7 @@ class Tally:
             seconds: of the current run.
         """
         macs, macs_full = costs.macs(self)
+        held = [share.item() for share in self.held_back]
         return Stats(
             steps=self.steps,
             keyframes=self.actions[Action.KEYFRAME],
@@ -151,4 +160,5 @@ class Tally:
             bank_bytes=stored,
             bank_bytes_peak=self.peak,
             seconds=self.seconds + seconds,
+            held_back=sum(held) / len(held) if held else None,
         )

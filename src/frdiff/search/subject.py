@@ -287,9 +287,10 @@ Subject = PipelineSubject | LoopSubject
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """A search tries settings that save little on purpose."""
+    """A search tries settings that save little, or diverge, on purpose."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*expect little speed-up")
+        warnings.filterwarnings("ignore", message=".*the run diverges")
         yield
 
 
