@@ -38,6 +38,7 @@ def place(tmp_path, monkeypatch):
         ([*GENERATE, "--no-mixing", "--bias", "0.4"], "--bias does not go with --no-mixing"),
         ([*GENERATE, "--no-mixing", "--tau", "9"], "--tau does not go with --no-mixing"),
         ([*GENERATE, "--crowding", "1"], "--crowding goes with --jumps"),
+        ([*GENERATE, "--checked"], "--checked goes with --jumps"),
         ([*GENERATE, "--paper"], "--paper goes with --compare"),
         ([*GENERATE, "--repeats", "3"], "--repeats goes with --compare"),
         ([*GENERATE, "--paper", "--converged", "9"], "--paper and --converged go with --compare"),

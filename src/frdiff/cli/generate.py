@@ -44,7 +44,8 @@ SchedulerOption = Annotated[
 ]
 
 # Options that say what a policy is, those that say nothing to jumps, and those of score mixing.
-SHAPE = ("interval", "bias", "tau", "mixing", "forecast", "targets", "align", "jumps", "crowding")
+JUMPS = ("crowding", "checked")
+SHAPE = ("interval", "bias", "tau", "mixing", "forecast", "targets", "align", "jumps", *JUMPS)
 FEATURES = ("bias", "tau", "mixing", "targets", "align")
 RAMP = ("bias", "tau")
 
@@ -69,6 +70,10 @@ def generate(
     crowding: Annotated[
         float, typer.Option(help="With --jumps: how keyframes crowd towards the end, 1 to 10.")
     ] = 1.0,
+    checked: Annotated[
+        bool,
+        typer.Option("--checked", help="With --jumps: as far as the last keyframe bears them out."),
+    ] = False,
     steps: Steps = None,
     scheduler: SchedulerOption = None,
     guidance: Guidance = None,
@@ -107,9 +112,10 @@ def generate(
         chosen = load_policy(policy)
     elif jumps:
         check_without(context, FEATURES, "--jumps", "no features are reused")
-        chosen = JumpPolicy(interval, crowding, 1 if forecast is None else forecast)
+        order = 1 if forecast is None else forecast
+        chosen = JumpPolicy(interval, crowding, order, checked=checked)
     else:
-        check_with(context, ["crowding"], "--jumps")
+        check_with(context, JUMPS, "--jumps")
         chosen = UniformPolicy(
             interval, bias, tau, mixing, forecast or 0, parsed_targets(targets), align=align
         )
@@ -121,10 +127,10 @@ def generate(
     solver = chosen.origin.solver if chosen.origin and scheduler is None else None
     guidance = GUIDANCE.get(model) if guidance is None else guidance
     inputs = INPUTS.get(model, {})
-    order = drawing.Order(pipe, prompts, num_steps, chosen, solver, guidance, seed, output, inputs)
+    asked = drawing.Order(pipe, prompts, num_steps, chosen, solver, guidance, seed, output, inputs)
     output.mkdir(parents=True, exist_ok=True)
     if compare_:
         opponent = interval if paper else None
-        drawing.draw_compared(order, opponent, repeats, converged, as_json)
+        drawing.draw_compared(asked, opponent, repeats, converged, as_json)
     else:
-        drawing.draw_alone(order, as_json)
+        drawing.draw_alone(asked, as_json)

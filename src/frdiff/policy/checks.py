@@ -28,9 +28,12 @@ def quote(value: object) -> str:
 
 
 def check_fields(name: str, content: Mapping[str, Any], kind: type) -> None:
-    """Refuse what has not just the fields of a dataclass; those that are None may be left out."""
+    """Refuse what has not just the fields of a dataclass.
+
+    Those that say nothing by default, None or False, may be left out, as older files do.
+    """
     entries = {entry.name: entry.default for entry in fields(kind)}
-    optional = {entry for entry, default in entries.items() if default is None}
+    optional = {entry for entry, default in entries.items() if default is None or default is False}
     unknown, missing = content.keys() - entries, entries.keys() - content.keys() - optional
     if unknown or missing:
         raise ValueError(f"{name} unknown: {quote(sorted(unknown))}, missing: {sorted(missing)}")

@@ -33,7 +33,7 @@ AGREED = 2  # samples from which the converged solution is chosen
 STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
-WORTH = 3  # full runs, spent on policies of one budget
+WORTH = 5  # full runs, spent on policies of one budget
 LEARNING = 12.5  # full runs, spent on learning the best of them
 LIBRARIES = ("diffusers", "torch")
 

@@ -5,6 +5,7 @@ forecasts fitted to every schedule. The pipeline with fewer steps is a candidate
 nothing worse than that is chosen.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,10 +23,11 @@ __all__ = ["Candidate", "OnFound", "OutOfReachError", "fewer_steps", "search_wit
 MOST = 2
 # Where shapes begin, at several step counts.
 STARTS = (
-    Shape(0),
     Shape(0, power=1.0, depth=2, fitted=False, jumps=True, steered=True),
     Shape(0, power=1.3, depth=2, fitted=False, jumps=True, steered=True),
+    Shape(0),
 )
+BEST = 1.75  # times as many steps as the budget pays for in full
 # Of fewer steps, those that are measured on all samples.
 FINALISTS = 4
 # Solvers looked at with reuse and jumps: those that are best with fewer steps.
@@ -177,7 +179,8 @@ def _descend(
         return space.setting(shape, space.keyframes(shape, paid_for(shape)))
 
     steps = space.counts(solvers, ladder(budget, MOST * space.num_steps))
-    # First a coarse look over all step counts.
+    # First a coarse look over all step counts, nearest first to those where shapes mostly end.
+    counts = sorted(steps[1::3] or steps, key=lambda count: abs(math.log(count / (BEST * budget))))
     coarse = [
         replace(
             start,
@@ -186,8 +189,8 @@ def _descend(
             fitted=start.fitted and space.fits[0],
             steered=start.steered and space.fits[0],
         )
+        for count in counts
         for start in STARTS
-        for count in steps[1::3] or steps
         if start.jumps in space.kinds
     ]
     frontier = [shape for shape in coarse if is_worth_it(shape)]
