@@ -215,7 +215,6 @@ class _Least:
 
     Attributes:
         values: the changes chosen so far, shape (tables, numbers).
-        ways: those that led there since the last look, the first before any.
         spent: steps computed to find them, of all samples.
         looked: the samples that were looked at.
     """
@@ -228,7 +227,6 @@ class _Least:
         on_round: Callable[[float], None],
     ) -> None:
         self.values = np.zeros((len(parts[0].shares), len(freedoms)))
-        self.ways = [self.values]
         self.spent = 0.0
         self.looked: list[_Part] = []
         self._parts = parts
@@ -249,20 +247,6 @@ class _Least:
                 return
 
     def _look(self, part: _Part) -> None:
-        """Look at a part, from as far along the way there as does these samples good.
-
-        What was learnt from others may fit these worse, the more so the longer it was learnt.
-        """
-        if part not in self.looked and len(self.ways) > 1:
-            losses = [_loss(_tried([part], values)) for values in self.ways]
-            self._spend([part], len(self.ways) * self._freedoms.run_cost)
-            self.values = self.ways[int(np.argmin(losses))]
-            if self.values is not self.ways[-1]:
-                for each, errors in zip(self.looked, _tried(self.looked, self.values), strict=True):
-                    each.errors = errors
-                self._spend(self.looked, self._freedoms.run_cost)
-        self.ways = [self.values]
-
         def on_number(number: int) -> None:
             self._spend([part], self._freedoms.cost(number))
 
@@ -290,7 +274,6 @@ class _Least:
             if loss < best:
                 failed = failed + 1 if best - loss < GAIN else 0
                 self.values, best = self.values + change, loss
-                self.ways.append(self.values)
                 for part, errors in zip(self.looked, found, strict=True):
                     part.errors = errors
                 damping *= EASE
