@@ -34,7 +34,8 @@ STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
 WORTH = 5  # full runs, spent on policies of one budget
-LEARNING = 12.5  # full runs, spent on learning the best of them
+RUNS = 30  # full runs that all takes: what is left of them is spent on learning the best
+LEARNING = 8  # full runs, spent on that at least
 LIBRARIES = ("diffusers", "torch")
 
 Learner = Callable[[Setting, float], Learnt | None]
@@ -94,6 +95,7 @@ class Tuner:
         Args:
             evaluations: policies to measure; None for `self.evaluations(budget)`.
         """
+        before = self._spent()
         evaluations = evaluations or self.evaluations(budget)
         candidates = search_within(
             budget,
@@ -105,10 +107,15 @@ class Tuner:
             seed=self.seed,
             on_found=on_found,
         )
+        # The converged solution of both halves, this search, and the finalists on the other half.
+        truths = 2 * self.space.cost(self.truth.setting)
+        finalists = sum(candidate.cost for candidate in candidates) + candidates[-1].cost
+        taken = self._spent() - before + (truths + finalists) / self.space.full
         share = evaluations / self.evaluations(budget)
-        return self._decided(candidates + self._learnt(candidates, share * LEARNING))
+        runs = share * max(RUNS - taken, LEARNING)
+        return self._decided(candidates + self._learnt(candidates, runs))
 
-    def _learnt(self, candidates: list[Candidate], full_runs: float) -> list[Candidate]:
+    def _learnt(self, candidates: list[Candidate], runs: float) -> list[Candidate]:
         """The candidate of the most keyframes with its numbers learnt, if that is paid for.
 
         Of several the best. What is learnt makes up for where steps are and what jumps miss, not
@@ -122,7 +129,7 @@ class Tuner:
             return len(table.plan(table.num_steps).keyframes), candidate.quality
 
         start = max(candidates, key=promise).setting
-        learnt = self.learner(start, full_runs * self.space.full)
+        learnt = self.learner(start, runs * self.space.full)
         if learnt is None:
             return []
         self.learnt[start] = learnt
