@@ -1,13 +1,13 @@
 """Checks of fields that may come from a file: the value got, the values allowed."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TypeVar
 
 __all__ = [
     "MAX_WEIGHT",
-    "check_fields",
+    "built",
     "check_float",
     "check_int",
     "check_text",
@@ -16,6 +16,8 @@ __all__ = [
     "quote",
     "sums_to_one",
 ]
+
+T = TypeVar("T")
 
 SUM_TOLERANCE = 1e-6
 MAX_WEIGHT = 100.0
@@ -27,16 +29,23 @@ def quote(value: object) -> str:
     return reprlib.repr(value)
 
 
-def check_fields(name: str, content: Mapping[str, Any], kind: type) -> None:
-    """Refuse what has not just the fields of a dataclass.
+def built(kind: type[T], name: str, content: object) -> T:
+    """The dataclass in an object of JSON, called `name` in errors if it is part of another.
 
-    Those that say nothing by default, None or False, may be left out, as older files do.
+    It must have just its fields; those that say nothing by default, None or False, may be left out,
+    as older files do. What is in them the dataclass checks.
     """
-    entries = {entry.name: entry.default for entry in fields(kind)}
+    if not isinstance(content, dict):
+        raise TypeError(f"{name or 'a policy'} must be an object, got {quote(content)}")
+    entries = {entry.name: entry.default for entry in fields(kind)}  # type: ignore[arg-type]
     optional = {entry for entry, default in entries.items() if default is None or default is False}
     unknown, missing = content.keys() - entries, entries.keys() - content.keys() - optional
     if unknown or missing:
-        raise ValueError(f"{name} unknown: {quote(sorted(unknown))}, missing: {sorted(missing)}")
+        whose = f" of {name}" if name else ""
+        raise ValueError(
+            f"fields{whose} unknown: {quote(sorted(unknown))}, missing: {sorted(missing)}"
+        )
+    return kind(**content)
 
 
 def check_int(name: str, value: object, low: int, high: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from frdiff.policy.checks import check_fields, check_float, check_int, check_text, checked_list
+from frdiff.policy.checks import check_float, check_int, check_text, checked_list
 from frdiff.trees import tensors_in
 
 __all__ = ["GUIDANCE", "Conditions", "conditions_of", "scales_in"]
@@ -56,14 +56,6 @@ class Conditions:
         object.__setattr__(self, "sample", tuple(sizes))
         check_text("dtype", self.dtype)
         check_text("weights", self.weights)
-
-    @classmethod
-    def from_dict(cls, content: object) -> "Conditions":
-        """The conditions in a policy file; every field is checked."""
-        if not isinstance(content, dict):
-            raise TypeError(f"conditions must be an object, got {content!r}")
-        check_fields("fields of conditions", content, cls)
-        return cls(**content)
 
     def unlike(self, found: "Conditions") -> list[str]:
         """In words, what is not as here, but for `guidance_scale`: policies may cover a range."""

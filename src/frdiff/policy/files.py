@@ -6,7 +6,7 @@ from typing import Any
 
 from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import FILE_VERSION, Policy
-from frdiff.policy.checks import check_fields, quote
+from frdiff.policy.checks import built, quote
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.ranges import RangePolicy
@@ -53,8 +53,8 @@ def loads(text: str | bytes) -> Policy:
         )
     if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {quote(kind)}")
-    check_fields("fields", content, KINDS[kind])
-    return KINDS[kind](**content)
+    policy: Policy = built(KINDS[kind], "", content)
+    return policy
 
 
 def _refuse_constant(name: str) -> None:

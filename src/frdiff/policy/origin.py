@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from frdiff.policy.checks import (
-    check_fields,
+    built,
     check_float,
     check_int,
     check_text,
@@ -67,7 +67,7 @@ class Origin:
         self._check_guidance()
         conditions: object = self.conditions
         if conditions is not None and not isinstance(conditions, Conditions):
-            object.__setattr__(self, "conditions", Conditions.from_dict(conditions))
+            object.__setattr__(self, "conditions", built(Conditions, "conditions", conditions))
         levels = checked_list("noise_levels", self.noise_levels)
         if len(levels) > MAX_LEVELS:
             raise ValueError(f"noise_levels must be at most {MAX_LEVELS}, got {len(levels)}")
@@ -93,14 +93,6 @@ class Origin:
                 f"guidance must be a number, or the least and the greatest, got {quote(guidance)}"
             )
         object.__setattr__(self, "guidance", tuple(guidance))
-
-    @classmethod
-    def from_dict(cls, content: object) -> "Origin":
-        """The origin in a policy file; every field is checked."""
-        if not isinstance(content, dict):
-            raise TypeError(f"origin must be an object, got {quote(content)}")
-        check_fields("fields of origin", content, cls)
-        return cls(**content)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""

@@ -10,7 +10,7 @@ import numpy as np
 from frdiff.forecast import extrapolation_weights
 from frdiff.plan import Plan, Step
 from frdiff.policy.base import Policy, Targets
-from frdiff.policy.checks import check_fields, check_float, checked_list, quote
+from frdiff.policy.checks import built, check_float, checked_list, quote
 from frdiff.policy.conditions import GUIDANCE
 from frdiff.policy.origin import Origin
 from frdiff.policy.table import TablePolicy
@@ -61,7 +61,7 @@ class RangePolicy(Policy):
             object.__setattr__(self, name, tuple(value))
         origin: object = self.origin
         if origin is not None and not isinstance(origin, Origin):
-            object.__setattr__(self, "origin", Origin.from_dict(origin))
+            object.__setattr__(self, "origin", built(Origin, "origin", origin))
 
     def at(self, guidance: float) -> TablePolicy:
         """The table for a guidance scale; beyond the range, that of its nearer end."""
@@ -167,10 +167,7 @@ class RangePolicy(Policy):
 def _table(row: object) -> TablePolicy:
     if isinstance(row, TablePolicy):
         return replace(row, origin=None)
-    if not isinstance(row, dict):
-        raise TypeError(f"a table must be an object, got {quote(row)}")
-    check_fields("fields of a table", row, TablePolicy)
-    return TablePolicy(**row)
+    return built(TablePolicy, "a table", row)
 
 
 def _frame(table: TablePolicy) -> tuple[str, Any]:

@@ -11,6 +11,7 @@ from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import (
     MAX_WEIGHT,
+    built,
     check_float,
     check_int,
     check_weights,
@@ -108,7 +109,7 @@ class TablePolicy(Policy):
         origin: object = self.origin
         # A file has it as an object of JSON.
         if origin is not None and not isinstance(origin, Origin):
-            self._set("origin", Origin.from_dict(origin))
+            self._set("origin", built(Origin, "origin", origin))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
