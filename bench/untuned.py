@@ -112,8 +112,8 @@ def page(measured: dict[str, dict[str, list[float]]], options: argparse.Namespac
         "steps even in time; for flow matching Euler) -> `JumpPolicy(2, checked=True)` on Karras' "
         "noise levels with as many network calls, n calls on 2n - 1 steps. The worst cell of a "
         f"model is bold; {kept}. Most of what is gained, Karras' levels gain; jumps add to it, and "
-        "the check keeps both from harm. Where both lie below 20 dB neither draws the picture: take "
-        "more steps, or tune.",
+        "the check keeps both from harm. Where both lie below 20 dB neither draws the picture: "
+        "take more steps, or tune.",
         "",
         f"`make bench-untuned`: {options.pictures} pictures a cell from seed {SEED}, float32, "
         f"{platform.machine()} CPU, torch {torch.__version__}, diffusers {diffusers.__version__}.",

@@ -92,6 +92,11 @@ def test_scales_are_those_of_the_call_that_is_made():
     }
     assert scales_in(None) == {}
 
+    def around(*args, **others):
+        return scales_in(inspect.currentframe())
+
+    assert around("", guidance_scale=3, num_inference_steps=5) == {"guidance_scale": 3.0}
+
 
 def test_other_scales_are_compared_too():
     scales = {"guidance_scale": 1.0, "true_cfg_scale": 4.0}

@@ -4,6 +4,7 @@ A policy is tuned under some: at a guidance scale, a size, a type of numbers. Un
 worse than fewer steps in full, so a run compares them with those that it finds.
 """
 
+import inspect
 import math
 import re
 from collections.abc import Mapping
@@ -92,13 +93,14 @@ def scales_in(frame: FrameType | None) -> dict[str, float]:
     """The guidance scales among the arguments of a call that is being made, as they are now."""
     if frame is None:
         return {}
-    code = frame.f_code
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    given = {name: frame.f_locals.get(name) for name in names if SCALE.fullmatch(name)}
+    names, _, others, values = inspect.getargvalues(frame)
+    given = {name: values.get(name) for name in names}
+    if others is not None:
+        given |= values[others]  # a pipeline around another hands on what it does not name
     return {
         name: float(value)
         for name, value in given.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if SCALE.fullmatch(name) and isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 
