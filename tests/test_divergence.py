@@ -27,9 +27,9 @@ def test_a_score_that_is_not_finite_is_named_once(policy, bad):
 def test_a_jump_larger_than_the_keyframes_around_it_is_named():
     policy = frdiff.JumpPolicy(4)
     assert policy.plan(11).keyframes == (0, 3, 7, 10)
-    # From -1 and 5, three steps apart, to 7, 9 and 11; the keyframe after them is 1 again.
-    values = [-1.0, 0, 0, 5.0, 0, 0, 0, 1.0, 0, 0, 1.0]
-    with pytest.warns(UserWarning, match="step 6, a jump step, is 2.2 times as large"):
+    # From -3 and 3, three steps apart, to 5, 7 and 9; the keyframe after them is 1 again.
+    values = [-3.0, 0, 0, 3.0, 0, 0, 0, 1.0, 0, 0, 1.0]
+    with pytest.warns(UserWarning, match="step 6, a jump step, is 3.0 times as large"):
         told([values], policy)
 
 
