@@ -11,6 +11,7 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
+from frdiff.advice import not_tuned_for, too_little_saved
 from frdiff.attendance import Attendance
 from frdiff.bank import Context
 from frdiff.calls import tensor_of
@@ -26,9 +27,6 @@ from frdiff.progress import Progress, Source
 from frdiff.stats import Costs, Stats, Tally
 
 __all__ = ["State"]
-
-FEW_STEPS = 10
-LITTLE_SAVED = 0.05
 
 
 class State:
@@ -329,11 +327,11 @@ class State:
                 "this policy has noise levels of its own, but the scheduler had set its timesteps "
                 "before; call scheduler.set_timesteps() after frdiff.apply, for every run"
             )
-        self._warn_if_little(plan)
+        _warn(too_little_saved(self._settled, plan))
         for number, context in called[:1]:
             denoiser = self._patches[number].denoiser
             self.conditions = conditions_of(denoiser, context.example, self._scales)
-            self._warn_if_unlike(self.conditions)
+            _warn(not_tuned_for(self.policy, self.conditions))
         self.plan = self._planned = plan
         # A call that does not tell its end may be gone, and another in its place.
         frame = self._pipeline_call() if self._tells_end else None
@@ -385,9 +383,9 @@ class State:
             self._seconds = time.perf_counter() - began
         self._complete = True
         if not calls:
-            warnings.warn(self._no_calls(steps), UserWarning, stacklevel=2)
-        elif plan is not None and (complaint := divergence.complaint(plan)) is not None:
-            warnings.warn(complaint, UserWarning, stacklevel=2)
+            _warn(self._no_calls(steps))
+        elif plan is not None:
+            _warn(divergence.complaint(plan))
 
     def _no_calls(self, steps: int) -> str:
         names = " or ".join({type(patch.denoiser).__name__ for patch in self._patches})
@@ -405,27 +403,7 @@ class State:
             self._levels = noise_coordinates(self._clock.driver)
         return self._levels[first:]
 
-    def _warn_if_unlike(self, conditions: Conditions) -> None:
-        """Say what the policy was not tuned for."""
-        origin = self.policy.origin
-        unlike = [] if origin is None else origin.unlike(conditions)
-        if unlike:
-            warnings.warn(
-                f"this policy was not tuned for this run, where {'; '.join(unlike)}. It may do "
-                "worse than fewer steps without it: run frdiff.tune for this, at a guidance or for "
-                "a range of them, such as guidance=(2, 8)",
-                UserWarning,
-                stacklevel=2,
-            )
 
-    def _warn_if_little(self, plan: Plan) -> None:
-        if any(step.corrects for step in plan) or self._settled.noise_levels is not None:
-            return  # fewer steps with weights of their own, which is what makes it fast
-        computed = plan.count(Action.KEYFRAME) / len(plan)
-        if len(plan) < FEW_STEPS:
-            reason = f"a run of {len(plan)} steps (fewer than {FEW_STEPS}) has little to reuse"
-        elif computed > 1 - LITTLE_SAVED:
-            reason = f"the plan computes {computed:.0%} of its steps in full"
-        else:
-            return
-        warnings.warn(f"{reason}: expect little speed-up", UserWarning, stacklevel=2)
+def _warn(advice: str | None) -> None:
+    if advice is not None:
+        warnings.warn(advice, UserWarning, stacklevel=2)
