@@ -182,9 +182,9 @@ class Clock:
             result = set_timesteps(*args, **kwargs)
             if self.attached:
                 self._on_set(copied())
-            if self.attached and not self.index:
-                self.restart()
-                self._on_start()
+                if not self.index:
+                    self.restart()
+                    self._on_start()
             return result
 
         return start

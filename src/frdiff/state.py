@@ -207,8 +207,7 @@ class State:
             part.opening = self._settled.opening
 
     def _start(self) -> None:
-        """Begin a run."""
-        self._settle()
+        """Begin a run of a policy that is settled."""
         for patch, part in zip(self._patches, self._parts, strict=True):
             patch.renew()
             part.start()
@@ -237,6 +236,7 @@ class State:
         number, clock = self._parts.index(progress), self._clock
         call, scheduler = (args, kwargs), clock.driver
         if not self._running and self._may_begin(number, call, scheduler):
+            self._settle()
             self._start()
         place = None if clock.first is None else clock.first + clock.index
         if not self._running or not self._attendance.admits(number, call, scheduler, place):
@@ -271,6 +271,7 @@ class State:
         self._attendance = self._new_attendance()
         for part in self._parts:
             part.scheduler = scheduler
+        self._settle()
         self._start()
 
     def _on_step(self, index: int, num_steps: int, result: Any) -> None:
