@@ -98,9 +98,8 @@ def table(model: str, rows: dict[str, list[float]], counts: Sequence[int]) -> li
 
 def page(measured: dict[str, dict[str, list[float]]], options: argparse.Namespace) -> str:
     """The page of all tables."""
-    gaps = [(ours - own, model, cell) for model in measured for cell, (own, ours) in
-            measured[model].items()]  # fmt: skip
-    worse = sum(gap < -ALLOWED for gap, _, _ in gaps)
+    gaps = [ours - own for rows in measured.values() for own, ours in rows.values()]
+    worse = sum(gap < -ALLOWED for gap in gaps)
     kept = (
         f"{worse or 'none'} of the {len(gaps)} cells lies more than {ALLOWED:g} dB below the own "
         "scheduler"

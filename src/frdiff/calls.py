@@ -5,7 +5,17 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["copied", "first_input", "outline", "same_memory", "tensor_of", "tensors_within"]
+from frdiff.trees import tensors_in
+
+__all__ = [
+    "copied",
+    "first_input",
+    "outline",
+    "same_memory",
+    "sample_in",
+    "tensor_of",
+    "tensors_within",
+]
 
 
 def first_input(args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -49,6 +59,11 @@ def tensors_within(arguments: Any) -> Iterator[Tensor]:
     elif isinstance(arguments, tuple | list):
         for value in arguments:
             yield from tensors_within(value)
+
+
+def sample_in(inputs: Any) -> Tensor | None:
+    """The sample that a denoiser's call is given: the first floating tensor of its arguments."""
+    return next(iter(tensors_in(inputs)), None)
 
 
 def same_memory(one: Tensor, other: Tensor) -> bool:

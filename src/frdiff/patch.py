@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.calls import copied, outline
+from frdiff.calls import copied, outline, sample_in
 from frdiff.plan import Action
 from frdiff.policy import Policy
 from frdiff.progress import Progress
@@ -281,12 +281,13 @@ def _leant(
     """
     if weight is None:
         return scores
-    sample = tensors_in(inputs)[0]
-    if len(scores) != 1 or sample.dim() != scores[0].dim():
+    sample = sample_in(inputs)
+    if sample is None or len(scores) != 1 or sample.dim() != scores[0].dim():
+        shape = None if sample is None else tuple(sample.shape)
         raise ValueError(
             f"the policy adds the sample to the score, but the scores of shape "
             f"{[tuple(score.shape) for score in scores]} have no like among the inputs, whose "
-            f"first has shape {tuple(sample.shape)}"
+            f"first has shape {shape}"
         )
     leading = tuple(slice(min(pair)) for pair in zip(scores[0].shape, sample.shape, strict=True))
     leant = scores[0].clone()

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from frdiff.calls import sample_in
 from frdiff.policy.checks import check_float, check_int, check_text, checked_list
-from frdiff.trees import tensors_in
 
 __all__ = ["GUIDANCE", "Conditions", "conditions_of", "scales_in"]
 
@@ -83,7 +83,7 @@ def conditions_of(denoiser: nn.Module, inputs: Any, scales: Mapping[str, float])
         inputs: its arguments; the sample is the first tensor.
         scales: see `scales_in`.
     """
-    sample = next(iter(tensors_in(inputs)), None)
+    sample = sample_in(inputs)
     shape = () if sample is None else tuple(sample.shape[1:])
     dtype = "unknown" if sample is None else _name(sample.dtype)
     return Conditions(scales, shape, dtype, _weights(denoiser))

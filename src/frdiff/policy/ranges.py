@@ -15,7 +15,7 @@ from frdiff.policy.conditions import GUIDANCE
 from frdiff.policy.origin import Origin
 from frdiff.policy.table import TablePolicy
 
-__all__ = ["RangePolicy"]
+__all__ = ["RangePolicy", "shares_at"]
 
 MAX_TABLES = 8
 NUMBERS = ("score_weights", "sample_weights", "noise_levels")  # that follow the scale
@@ -67,7 +67,7 @@ class RangePolicy(Policy):
         """The table for a guidance scale; beyond the range, that of its nearer end."""
         check_float("guidance", guidance, -1e6, 1e6)
         within = min(max(guidance, self.guidances[0]), self.guidances[-1])
-        shares = extrapolation_weights([*map(math.log, self.guidances)], math.log(within))
+        shares = shares_at(self.guidances, within)
         found: dict[str, Any] = {}
         for name in NUMBERS:
             rows = [getattr(table, name) for table in self.tables]
@@ -162,6 +162,15 @@ class RangePolicy(Policy):
     @property
     def _middle(self) -> TablePolicy:
         return self.at(math.sqrt(self.guidances[0] * self.guidances[-1]))
+
+
+def shares_at(guidances: Sequence[float], guidance: float) -> list[float]:
+    """How much each table for some guidance scale counts in the one for another; they sum to 1.
+
+    Args:
+        guidances: above 0, all different.
+    """
+    return extrapolation_weights([math.log(scale) for scale in guidances], math.log(guidance))
 
 
 def _table(row: object) -> TablePolicy:

@@ -23,12 +23,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from frdiff.forecast import extrapolation_weights
 from frdiff.policy import RangePolicy, TablePolicy
+from frdiff.policy.ranges import shares_at
 from frdiff.run import Run
 from frdiff.search.freedoms import Freedoms, Kinds
 from frdiff.search.space import table_of
-from frdiff.search.subject import Batch, LoopSubject, PipelineSubject, Subject
+from frdiff.search.subject import (
+    Batch,
+    LoopSubject,
+    PipelineSubject,
+    Subject,
+    guidance_range,
+)
 from frdiff.search.tape import Tape, taped
 from frdiff.setting import Setting
 
@@ -127,17 +133,15 @@ def _split(
 
 def _scales(batches: Sequence[Batch]) -> list[float]:
     """The ends of the guidance scales that samples are drawn at; none if they are alike."""
-    drawn = {batch.guidance for batch in batches}
-    varied = [scale for scale in drawn if scale is not None]
-    return [min(varied), max(varied)] if len(drawn) > 1 else []
+    ends = {*(guidance_range(batches) or ())}
+    return sorted(ends) if len(ends) > 1 else []
 
 
 def _shares(scales: Sequence[float], batch: Batch) -> np.ndarray:
     """How much each of the tables learnt counts in the one that a batch is drawn with."""
     if not scales or batch.guidance is None:
         return np.ones(1)
-    logs = [math.log(scale) for scale in scales]
-    return np.array(extrapolation_weights(logs, math.log(batch.guidance)))
+    return np.array(shares_at(scales, batch.guidance))
 
 
 class _Part:

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ __all__ = [
     "PipelineSubject",
     "Subject",
     "altered_scores",
+    "guidance_range",
     "scheduler_of",
 ]
 
@@ -60,6 +61,12 @@ class Batch:
     def part(self, begin: int, end: int) -> "Batch":
         """Some of its samples, as they are drawn in it; not for a hand-written loop."""
         return replace(self, seed=self.seed + begin, prompts=self.prompts[begin:end])
+
+
+def guidance_range(batches: Sequence[Batch]) -> tuple[float, float] | None:
+    """The least and the greatest guidance scale of batches that have their own; None if none."""
+    scales = [batch.guidance for batch in batches if batch.guidance is not None]
+    return (min(scales), max(scales)) if scales else None
 
 
 class Drawn(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frdiff.calls import sample_in
 from frdiff.search.subject import Subject, altered_scores
 from frdiff.trees import filled, form_of, tensors_in
 from frdiff.wrapped import Wrapped
@@ -68,9 +69,9 @@ class Tape:
             result = compute(*args, **kwargs)
             if self._recording:
                 tensors = [tensor.clone() for tensor in tensors_in(result)]
-                samples = tensors_in((args, kwargs))[:1]
+                sample = sample_in((args, kwargs))
                 dims = [tensor.dim() for tensor in tensors]
-                self.alike &= dims == [sample.dim() for sample in samples]
+                self.alike &= sample is not None and dims == [sample.dim()]
                 self._calls.append((self._ended % self._num_steps, form_of(result), tensors))
             return result
 

@@ -15,7 +15,7 @@ from frdiff.search.measure import Measure, standard_error, worst_middle
 from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import Truth
 from frdiff.search.space import Space, table_of
-from frdiff.search.subject import Subject, scheduler_of
+from frdiff.search.subject import Subject, guidance_range, scheduler_of
 from frdiff.search.within import (
     Candidate,
     OnFound,
@@ -284,19 +284,12 @@ class Tuner:
             num_inference_steps=setting.steps,
             found_by=candidate.found_by,
             solver=setting.scheduler,
-            guidance=self._range or single,
+            guidance=guidance_range(self.calibration.batches) or single,
             conditions=conditions,
             noise_levels=[round(level, 6) for level in self._levels(setting)],
             versions=versions(),
             figures=figures,
         )
-
-    @property
-    def _range(self) -> tuple[float, float] | None:
-        """The least and the greatest guidance scale, where samples are drawn at several."""
-        drawn = {batch.guidance for batch in self.calibration.batches} - {None}
-        scales = sorted(scale for scale in drawn if scale is not None)
-        return (scales[0], scales[-1]) if scales else None
 
     def _levels(self, setting: Setting) -> list[float]:
         """The logarithm of the noise level of every step; none if none are told."""
