@@ -59,6 +59,29 @@ def test_ctrl_c_is_no_error():
     assert the_line(result, "stopped", STOPPED) == "by Ctrl-C"
 
 
+class Dying:
+    def __del__(self):
+        signal.default_int_handler(signal.SIGINT, None)
+
+
+def test_ctrl_c_is_not_lost_in_a_callback():
+    app = typer.Typer(cls=OneLineErrors)
+
+    @app.command()
+    def command():
+        Dying()  # Python prints what its finalizer raises, and goes on
+        time.sleep(10)
+
+    @app.command()
+    def other():
+        pass
+
+    before = sys.unraisablehook
+    result = CliRunner().invoke(app, ["command"])
+    assert the_line(result, "stopped", STOPPED) == "by Ctrl-C"
+    assert sys.unraisablehook is before
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -1,7 +1,10 @@
 """Errors on the command line: one line each, and what is kept when somebody stops a command."""
 
+import _thread
 import errno
 import shlex
+import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +24,7 @@ STOPPED = 130
 # Errors whose message says what is wrong; others need their name.
 SPOKEN = (OSError, RuntimeError, TypeError, ValueError)
 ARGUMENTS = "frdiff.arguments"
+AGAIN = 0.05  # seconds
 
 
 class OneLineErrors(TyperGroup):
@@ -40,7 +44,7 @@ class OneLineErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """What the command returns."""
-        with _one_line(ctx.params.get("traceback", False)):
+        with _one_line(ctx.params.get("traceback", False)), _never_lost():
             return super().invoke(ctx)
 
 
@@ -58,6 +62,29 @@ def resumable(context: typer.Context, kept: Path) -> Iterator[None]:
         again = shlex.join(["frdiff", *context.meta[ARGUMENTS]])
         _say("yellow", "stopped", f"{done}; go on with: {again}")
         raise typer.Exit(STOPPED) from None
+
+
+@contextmanager
+def _never_lost() -> Iterator[None]:
+    """Give a Ctrl-C again that came while Python ran a callback it takes no errors from.
+
+    Such are those of weak references and finalizers, which tensors have many of: there, Python
+    prints the interrupt and goes on.
+    """
+    before = sys.unraisablehook
+
+    def again(lost: Any) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            # Not from here: this function is one of those whose errors Python does not take.
+            threading.Timer(AGAIN, _thread.interrupt_main).start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextmanager
