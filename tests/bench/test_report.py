@@ -44,3 +44,24 @@ def test_above_fewer_steps_at_equal_time_and_at_equal_macs():
     row = next(row for row in rows_of(results) if row.group == "frdiff")
     # Fewer steps have 40 dB at 40 of the seconds or MACs, 45 at 70.
     assert abs(row.above) < 1e-9 and abs(row.above_macs - 5.0) < 1e-9
+
+
+def test_each_guidance_of_a_model_has_a_section_and_a_table(tmp_path):
+    for guidance in (2.0, 7.5):
+        for family, speed in ((FULL, 100), (FULL, 40), ("tuned", 40)):
+            made = fidelity(family, f"{speed} of the time", speed, speed / 2, model="emoji")
+            setup = made.setup.model_copy(update={"guidance": guidance})
+            name = f"{family}{speed}{guidance}".replace(" ", "")
+            write_result(tmp_path / f"{name}.json", made.model_copy(update={"setup": setup}))
+    report = write_report(tmp_path, tmp_path / "page")
+    names = ["emoji, guidance 2", "emoji, guidance 7.5"]
+    assert list(report.families) == names and not report.errors
+    tables = (tmp_path / "page/standings.md").read_text()
+    assert [line for line in tables.splitlines() if line.startswith("##")] == [
+        f"## {name}" for name in names
+    ]
+    # 20 dB at 0.4 of the seconds, as fewer steps have.
+    cell = "20.0 [20.0, 20.0] (+0.0): 40 of the time"
+    assert tables.count(f"| **tuned** | {cell} | {cell} | - |") == 2
+    pictures = {path.name for path in (tmp_path / "page").glob("*psnr-time.png")}
+    assert pictures == {"emoji-psnr-time.png", "emoji-7.5-psnr-time.png"}

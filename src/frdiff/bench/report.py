@@ -26,8 +26,10 @@ from frdiff.bench.results import (
     read_results,
     result_path,
 )
+from frdiff.bench.standings import standings_markdown
 from frdiff.bench.suites import Suite, suite_behind
 from frdiff.bench.summary import SPEEDUPS, Row, Standing, best_at, rows_of, standings
+from frdiff.models import GUIDANCE
 
 __all__ = ["Report", "write_report"]
 
@@ -49,9 +51,10 @@ class _Picture:
 
 @dataclass(frozen=True)
 class _Section:
-    """One model on the page."""
+    """One model at one guidance on the page."""
 
-    model: str
+    name: str
+    anchor: str
     about: str
     setup: Conditions
     suite: Suite
@@ -74,18 +77,20 @@ class Report:
     Attributes:
         page: the HTML file.
         settings: number of settings shown.
-        groups: by model, how fewer steps, the paper, frdiff and peers stand.
+        groups: by model and guidance, how fewer steps, the paper, frdiff and peers stand.
+        families: likewise, how each method does.
         errors: a line for everything left out.
     """
 
     page: Path
     settings: int
     groups: dict[str, list[Standing]]
+    families: dict[str, list[Standing]]
     errors: list[str]
 
 
 def write_report(folder: Path, output: Path) -> Report:
-    """Write `index.html` and PNGs into `output`; returns what they show.
+    """Write `index.html`, `standings.md` and PNGs into `output`; returns what they show.
 
     Args:
         folder: of the result files, as `frdiff bench` writes them.
@@ -99,8 +104,9 @@ def write_report(folder: Path, output: Path) -> Report:
         told = "; ".join(results.errors[:3])
         raise ValueError(f"no results in {folder}" + (f": {told}" if told else ""))
     output.mkdir(parents=True, exist_ok=True)
-    models = sorted({result.model for result in results.fidelities})
-    sections = [_section(model, results, folder, output) for model in models]
+    shown = {(result.model, result.setup.guidance) for result in results.fidelities}
+    order = sorted(shown, key=lambda pair: (pair[0], pair[1] or 0.0))
+    sections = [_section(model, guidance, results, folder, output) for model, guidance in order]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("frdiff.bench", "."),
         autoescape=True,
@@ -113,38 +119,57 @@ def write_report(folder: Path, output: Path) -> Report:
     )
     path = output / "index.html"
     path.write_text(page, encoding="utf-8")
-    return Report(
+    report = Report(
         path,
         sum(len(section.rows) for section in sections),
-        {section.model: section.groups for section in sections},
+        {section.name: section.groups for section in sections},
+        {section.name: section.standings for section in sections},
         results.errors,
     )
+    (output / "standings.md").write_text(standings_markdown(report.families), encoding="utf-8")
+    return report
 
 
-def _comparable(model: str, results: Results) -> tuple[list[Fidelity], list[Distribution]]:
+def _comparable(
+    model: str, guidance: float | None, results: Results
+) -> tuple[list[Fidelity], list[Distribution]]:
     """A model's results under the conditions that most of them share; the others are named."""
-    own = [result for result in results.fidelities if result.model == model]
+    own = [
+        result
+        for result in results.fidelities
+        if (result.model, result.setup.guidance) == (model, guidance)
+    ]
     conditions = Counter(result.setup for result in own).most_common(1)[0][0]
     fidelities = [result for result in own if result.setup == conditions]
     if len(fidelities) < len(own):
         results.errors.append(
-            f"{model}: {len(own) - len(fidelities)} results under other conditions (weights, "
-            "device, seeds, pictures) than most; report them from a folder of their own"
+            f"{_name(model, guidance)}: {len(own) - len(fidelities)} results under other "
+            "conditions (weights, device, seeds, pictures) than most; report them from a folder of their own"
         )
     tasks = distribution_tasks(fidelities, suite_behind(conditions))
     wanted = {(point, json.dumps(config)) for point, config in tasks}
     found: dict[tuple[str, str], Distribution] = {}
     for row in results.distributions:
         key = row.point, json.dumps(row.method)
-        same = row.model == model and row.setup.weights_hash == conditions.weights_hash
+        same = (row.model, row.setup.guidance) == (model, guidance)
+        same = same and row.setup.weights_hash == conditions.weights_hash
         # Of two at one point the one that was seen through Inception too says more.
         if same and key in wanted and (key not in found or row.inception):
             found[key] = row
     return fidelities, sorted(found.values(), key=lambda row: (row.point, row.family))
 
 
-def _section(model: str, results: Results, folder: Path, output: Path) -> _Section:
-    fidelities, distributions = _comparable(model, results)
+def _name(model: str, guidance: float | None) -> str:
+    return model if guidance is None else f"{model}, guidance {guidance:g}"
+
+
+def _section(
+    model: str, guidance: float | None, results: Results, folder: Path, output: Path
+) -> _Section:
+    fidelities, distributions = _comparable(model, guidance, results)
+    name = _name(model, guidance)
+    # The guidance that a model is shown at everywhere has the plain name.
+    anchor = model if guidance == GUIDANCE.get(model) else name.replace(", guidance ", "-")
     measured = {
         (result.family, setting) for result in fidelities for setting in (result.setting, None)
     }
@@ -159,7 +184,8 @@ def _section(model: str, results: Results, folder: Path, output: Path) -> _Secti
     about, suite = fidelities[0].about, suite_behind(fidelities[0].setup)
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return _Section(
-        model=model,
+        name=name,
+        anchor=anchor,
         about=f"{about.hardware}; {fidelities[0].setup.dtype}; {versions}",
         setup=fidelities[0].setup,
         suite=suite,
@@ -168,9 +194,9 @@ def _section(model: str, results: Results, folder: Path, output: Path) -> _Secti
         standings=standings(fidelities),
         claims=judge_claims(fidelities, distributions, suite.paper_on),
         distributions=paired,
-        distribution_figures=_distribution_figures(model, paired, output),
+        distribution_figures=_distribution_figures(anchor, paired, output),
         absences=absences,
-        figures=_figures(model, rows, output),
+        figures=_figures(anchor, rows, output),
         strips=_strips(rows, folder, results.errors),
         analysis=[
             _Picture(path.stem.removeprefix(f"analysis-{model}-"), _url(path))
@@ -180,10 +206,10 @@ def _section(model: str, results: Results, folder: Path, output: Path) -> _Secti
     )
 
 
-def _figures(model: str, rows: Sequence[Row], output: Path) -> list[_Picture]:
+def _figures(name: str, rows: Sequence[Row], output: Path) -> list[_Picture]:
     pictures = []
     for metric, axis in itertools.product(METRICS, AXES):
-        path = output / f"{model}-{metric}-{axis}.png"
+        path = output / f"{name}-{metric}-{axis}.png"
         pareto_figure(rows, axis, metric).savefig(path, dpi=110)
         caption = f"{METRICS[metric][0]} over {AXES[axis][0]}"
         pictures.append(_Picture(caption, _url(path)))
@@ -191,11 +217,11 @@ def _figures(model: str, rows: Sequence[Row], output: Path) -> list[_Picture]:
 
 
 def _distribution_figures(
-    model: str, pairs: Sequence[tuple[Distribution, float]], output: Path
+    name: str, pairs: Sequence[tuple[Distribution, float]], output: Path
 ) -> list[_Picture]:
     if not pairs:
         return []
-    path = output / f"{model}-frechet-time.png"
+    path = output / f"{name}-frechet-time.png"
     distribution_figure(pairs).savefig(path, dpi=110)
     return [_Picture("Fréchet distances over speed-up", _url(path))]
 
