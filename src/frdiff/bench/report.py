@@ -144,7 +144,8 @@ def _comparable(
     if len(fidelities) < len(own):
         results.errors.append(
             f"{_name(model, guidance)}: {len(own) - len(fidelities)} results under other "
-            "conditions (weights, device, seeds, pictures) than most; report them from a folder of their own"
+            "conditions (weights, device, seeds, pictures) than most; report them from a folder "
+            "of their own"
         )
     tasks = distribution_tasks(fidelities, suite_behind(conditions))
     wanted = {(point, json.dumps(config)) for point, config in tasks}
