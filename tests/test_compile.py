@@ -178,14 +178,27 @@ def test_what_is_stored_around_flexible_attention_is_kept(policy):
         assert str(run.stats).rsplit(";", 1)[0] == figures
 
 
-def test_checked_jumps_are_traced_once():
+LENGTHENED = frdiff.TablePolicy(  # learnt rows of any sum, checked
+    15,
+    [(0,) if step % 2 == 0 else () for step in range(15)],
+    mixing_weights=[float(step % 2 == 0) for step in range(15)],
+    score_weights=[
+        [1.0] if step % 2 == 0 else [1.1] if step < 2 else [1.6, -0.4] for step in range(15)
+    ],
+    checked=True,
+    targets=(),
+)
+
+
+@pytest.mark.parametrize("policy", [frdiff.JumpPolicy(2, checked=True), LENGTHENED])
+def test_checked_jumps_are_traced_once(policy):
     torch._dynamo.reset()
     net, scheduler = make_unet(), ddim()
     drawn = []
     for compiled in (False, True):
         counter = CompileCounterWithBackend("eager")
         called = torch.compile(net, fullgraph=True, backend=counter) if compiled else net
-        with frdiff.apply(net, frdiff.JumpPolicy(2, checked=True), scheduler=scheduler) as run:
+        with frdiff.apply(net, policy, scheduler=scheduler) as run:
             drawn.append(loop(called, scheduler, steps=15, batch=2))
         assert run.stats.held_back is not None
     assert counter.frame_count == 2  # one for keyframes, one for jumps, held back or not

@@ -149,6 +149,50 @@ def test_a_checked_jump_is_exact_where_scores_are_linear_and_held_back_where_the
     assert run.stats.held_back == 1
 
 
+def table(rows, **options):
+    """A table that jumps at every second step, with its scores weighed as given."""
+    computed = [(0,) if step % 2 == 0 else () for step in range(len(rows))]
+    mixing = [float(step % 2 == 0) for step in range(len(rows))]
+    options = {"mixing_weights": mixing, "targets": (), "checked": True} | options
+    return frdiff.TablePolicy(len(rows), computed, score_weights=rows, **options)
+
+
+def extrapolating(*rows):
+    """Eleven rows: linear at jumps, once two keyframes are there, but for those given last."""
+    usual = [[1.0] if step % 2 == 0 or step < 2 else [1.5, -0.5] for step in range(11)]
+    return [*usual[: 11 - len(rows)], *rows]
+
+
+@pytest.mark.parametrize("values", [STEADY, TURNING, [0.5 * step**2 for step in range(11)]])
+def test_a_checked_table_jumps_as_the_checked_policy(values):
+    by_table, run = told([values], table(extrapolating()))
+    by_policy, other = told([values], CHECKED)
+    assert [row[0] for row in by_table] == pytest.approx([row[0] for row in by_policy])
+    assert run.stats.held_back == pytest.approx(other.stats.held_back)
+    assert run.stats.bank_bytes_peak == other.stats.bank_bytes_peak
+
+
+def test_what_is_held_back_is_what_differs_from_the_last_score_and_not_its_length():
+    rows = extrapolating([3.0, -1.0], [1.0])  # step 9 is twice as long as its score
+    steady, _ = told([STEADY], table(rows))
+    assert steady[9][0] == pytest.approx(3 * 8 - 6)  # all of it
+    turning, _ = told([TURNING], table(rows))
+    assert turning[9][0] == pytest.approx(2 * TURNING[8])  # none of it
+    with pytest.warns(UserWarning, match="diverges"):
+        unchecked, _ = told([TURNING], table(rows, checked=False))
+    assert unchecked[9][0] == pytest.approx(3 * TURNING[8] - TURNING[6])
+
+
+def test_a_file_says_that_a_table_is_checked_only_where_it_is(tmp_path):
+    for checked in (True, False):
+        policy = table(extrapolating(), checked=checked)
+        policy.save(tmp_path / "policy.json")
+        assert ("checked" in (tmp_path / "policy.json").read_text()) == checked
+        assert frdiff.load_policy(tmp_path / "policy.json") == policy
+    with pytest.raises(TypeError, match="checked must be True or False, got 1"):
+        table(extrapolating(), checked=1)
+
+
 def test_each_sample_is_checked_by_itself():
     alone = [[row[0] for row in told([values], CHECKED)[0]] for values in (STEADY, TURNING)]
     both, run = told([STEADY, TURNING], CHECKED)

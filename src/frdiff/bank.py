@@ -229,12 +229,12 @@ class Bank:
             kept = context.scores.nodes
             if not step.score_weights:
                 context.scores.aim(extrapolation_weights(kept[: self.taken], coordinate))
-                if step.checked:
-                    context.scores.check(self.taken - 1)
             else:
                 own = step.action is Action.KEYFRAME
                 fits = len(step.score_weights) <= max(len(kept) + own, 1)
                 context.scores.aim(step.score_weights if fits else (1.0,))
+            if step.checked:
+                context.scores.check(self.taken - 1)
 
     @property
     def nbytes(self) -> int:

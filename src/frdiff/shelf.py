@@ -104,7 +104,8 @@ class Shelf:
         value = self._combined(history, self.weights, self.gain)
         if self.trusts is None:
             return form, value
-        parts = zip(history[0], value, self.trusts[begin:end], strict=True)
+        newest = self._combined(history[:1], self.weights[:1], self.gain)
+        parts = zip(newest, value, self.trusts[begin:end], strict=True)
         return form, tuple(torch.lerp(*part) for part in parts)
 
     def holds(self, place: int) -> bool:

@@ -35,7 +35,7 @@ def test_neighbours_differ_in_one_number_by_one_place_or_in_the_solver():
     assert list(neighbours(reuse, *choices)) == [*near, replace(reuse, tail=0)]
     # Jumps compute no target.
     jumps = replace(reuse, jumps=True)
-    near.append(replace(reuse, steered=True))
+    near += [replace(reuse, checked=True), replace(reuse, steered=True)]
     assert list(neighbours(jumps, *choices)) == [replace(shape, jumps=True) for shape in near]
     # Weights that may not be fitted may not be steered either.
     given = list(neighbours(jumps, *choices[:-1], [False]))

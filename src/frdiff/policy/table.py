@@ -49,6 +49,9 @@ class TablePolicy(Policy):
             when it sets its timesteps; None leaves it its own.
         forecast_weights: per step and group, weights of the group's last stored features, newest
             first, summing to 1; None extrapolates, at every step or at one.
+        checked: hold the jumps back where the last keyframes did not move as their extrapolation of
+            order `forecast` would have it, see `JumpPolicy`: of how the scores of a jump differ
+            from the last one a sample takes the share that explains its last keyframe.
         forecast, targets, coordinate: see `Policy`; without a reuse step `targets` may be `()`,
             and nothing is hooked but the denoiser itself.
         origin: what it was tuned for; a run on anything else is refused. None fits wherever its
@@ -64,6 +67,7 @@ class TablePolicy(Policy):
     sample_weights: Sequence[float] | None = None
     noise_levels: Sequence[float] | None = None
     forecast_weights: Sequence[Sequence[Sequence[float]] | None] | None = None
+    checked: bool = False
     forecast: int = 1
     targets: Targets = "all"
     coordinate: str = "step"
@@ -103,6 +107,8 @@ class TablePolicy(Policy):
         if self.forecast_weights is not None:
             rows = self._per_step("forecast_weights", self.forecast_weights)
             self._set("forecast_weights", tuple(self._checked_forecast(row) for row in rows))
+        if not isinstance(self.checked, bool):
+            raise TypeError(f"checked must be True or False, got {quote(self.checked)}")
         self._check_enough_stored()
         if not self.targets and self.reuses:
             raise ValueError("a table without targets can have keyframes and jumps only")
@@ -113,8 +119,10 @@ class TablePolicy(Policy):
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
-        origin = None if self.origin is None else self.origin.to_dict()
-        return super().to_dict() | {"origin": origin}
+        content = super().to_dict()
+        if not self.checked:
+            del content["checked"]  # as in files from before there was such a thing
+        return content | {"origin": None if self.origin is None else self.origin.to_dict()}
 
     @property
     def reuses(self) -> bool:
@@ -124,7 +132,9 @@ class TablePolicy(Policy):
     @property
     def score_depth(self) -> int:
         """Scores of keyframes that must be kept."""
-        return self.plan(self.num_steps).score_depth
+        plan = self.plan(self.num_steps)
+        checks = any(step.checked for step in plan)
+        return max(plan.score_depth, self.forecast + 2 if checks else 0)
 
     @property
     def learnt(self) -> bool:
@@ -230,7 +240,9 @@ class TablePolicy(Policy):
             return Step(Action.KEYFRAME, score_weights=scores, sample_weight=sample)
         weight = 1.0 if self.mixing_weights is None else self.mixing_weights[index]
         if weight == 0:
-            return Step(Action.JUMP, 0.0, score_weights=scores, sample_weight=sample)
+            return Step(
+                Action.JUMP, 0.0, score_weights=scores, sample_weight=sample, checked=self.checked
+            )
         row = None if self.forecast_weights is None else self.forecast_weights[index]
         forecast = None if row is None else tuple(tuple(weights) for weights in row)
         return Step(Action.REUSE, weight, computed, forecast, scores)

@@ -27,6 +27,7 @@ class Shape:
             whatever the depth.
         jumps: whether steps between keyframes make their score of earlier ones, without a network
             call, and not of stored features.
+        checked: whether jumps extrapolate only as far as the last keyframe bears them out.
         steered: whether scores are weighed so that samples stay where a full run leads, see
             `frdiff.search.steer`; `fitted` says where the weights of jumps begin.
     """
@@ -38,6 +39,7 @@ class Shape:
     depth: int = 3
     fitted: bool = True
     jumps: bool = False
+    checked: bool = False
     steered: bool = False
 
 
@@ -85,6 +87,8 @@ def neighbours(
     for fitted in fits:
         if fitted != shape.fitted:
             yield replace(shape, fitted=fitted)
+    if shape.jumps:
+        yield replace(shape, checked=not shape.checked)
     if shape.jumps and True in fits:
         yield replace(shape, steered=not shape.steered)
     if not shape.jumps:

@@ -126,6 +126,7 @@ class Space:
             [(0,) if step in keyframes else () for step in steps],
             mixing_weights=[float(step in keyframes) for step in steps],
             score_weights=recording.score_weights(keyframes, shape.depth, shape.fitted),
+            checked=shape.checked,
             targets=(),
         )
 

@@ -25,6 +25,7 @@ MOST = 2
 STARTS = (
     Shape(0, power=1.0, depth=2, fitted=False, jumps=True, steered=True),
     Shape(0, power=1.3, depth=2, fitted=False, jumps=True, steered=True),
+    Shape(0, power=1.0, depth=2, fitted=False, jumps=True, checked=True),
     Shape(0),
 )
 BEST = 1.75  # times as many steps as the budget pays for in full
