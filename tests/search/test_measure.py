@@ -5,7 +5,7 @@ import pytest
 
 from frdiff.policy import UniformPolicy
 from frdiff.search.journal import Journal
-from frdiff.search.measure import Measure, decibels, middle, standard_error
+from frdiff.search.measure import Measure, decibels, middle, standard_error, worst_middle
 from frdiff.search.subject import Batch, Drawn
 from frdiff.setting import Setting
 
@@ -35,6 +35,28 @@ def test_middle_is_a_quantile_that_outliers_do_not_move():
     assert middle(values, 0.3) == pytest.approx(30)
     assert middle([*values[:-1], 1e9]) == pytest.approx(50)
     assert middle(values, 0.0) == pytest.approx(np.mean([0, 0, 0, 10, 20]))
+
+
+def test_a_range_of_guidance_counts_by_what_each_value_loses():
+    # Fewer steps have 60 dB at guidance 2 and 40 at 8; one gains 5 and 1, the other 1 and 3.
+    par = {2.0: 60.0, 8.0: 40.0}
+    gentle, strong = [(2.0, 65.0), (8.0, 41.0)], [(2.0, 61.0), (8.0, 43.0)]
+    assert (worst_middle(gentle), worst_middle(strong)) == (41, 43)
+    assert (worst_middle(gentle, par=par), worst_middle(strong, par=par)) == (41, 41)
+    low = [(2.0, 50.0), (8.0, 44.0)]  # loses 10 at guidance 2
+    assert worst_middle(low) > worst_middle(strong)
+    assert worst_middle(low, par=par) == 30
+    assert worst_middle([(None, 30.0)], par={None: 50.0}) == 30
+
+
+def test_par_is_what_the_best_of_some_settings_has_at_each_guidance():
+    batches = [Batch(0, ("a",), 2.0), Batch(1, ("b",), 8.0)]
+    measure = Measure(lambda jobs: [], constant(0), batches, Journal(None, {}), "half", 1.0)
+    measure.set_par([(60.0, 30.0), (50.0, 40.0)], 0.5)
+    assert measure.par == {2.0: 60, 8.0: 40}
+    assert measure.quality((60.0, 30.0), 0.5) == measure.quality((50.0, 40.0), 0.5) == 30
+    measure.set_par([], 0.5)
+    assert measure.quality((50.0, 40.0), 0.5) == 40
 
 
 def test_standard_error_of_the_median_of_a_normal_sample():

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,9 +13,20 @@ from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch, Drawn
 from frdiff.setting import Setting
 
-__all__ = ["Measure", "decibels", "digest_of", "middle", "standard_error", "worst_middle"]
+__all__ = [
+    "Measure",
+    "decibels",
+    "digest_of",
+    "middle",
+    "middles",
+    "standard_error",
+    "worst_middle",
+]
 
 MOST_DECIBELS = 200.0
+
+# Decibels, each with the guidance it was drawn at; None where all are alike.
+Paired = list[tuple[float | None, float]]
 
 
 class Measure:
@@ -32,6 +43,7 @@ class Measure:
     Attributes:
         asked: the settings measured or remembered on all batches, by digest, the truth not among
             them.
+        par: by guidance, what is worth the same at all of them, see `worst_middle`.
     """
 
     def __init__(
@@ -50,6 +62,7 @@ class Measure:
         self.name = name
         self.peak = peak
         self.asked: dict[str, Setting] = {}
+        self.par: dict[float | None, float] = {}
         self._drawn: dict[str, tuple[Setting, Batch]] = {}
 
     @cached_property
@@ -68,9 +81,21 @@ class Measure:
 
     def quality(self, values: Sequence[float], quantile: float) -> float:
         """The middle of a setting's decibels; of those at the worst guidance where it varies."""
-        return worst_middle(self.paired(values), quantile)
+        return worst_middle(self.paired(values), quantile, self.par)
 
-    def paired(self, values: Sequence[float]) -> list[tuple[float | None, float]]:
+    def set_par(self, settings: Sequence[Sequence[float]], quantile: float) -> None:
+        """Let what the best of some settings has at each guidance be worth the same.
+
+        Decibels fall as guidance rises, whatever the sampler: the least of them all would be those
+        at the greatest, and nothing would be asked of the others.
+
+        Args:
+            settings: the decibels of each.
+        """
+        found = [middles(self.paired(values), quantile) for values in settings]
+        self.par = {group: max(one[group] for one in found) for group in (found or [{}])[0]}
+
+    def paired(self, values: Sequence[float]) -> Paired:
         """The decibels of a setting, each with the guidance it was drawn at, None if all are alike.
 
         Args:
@@ -157,12 +182,27 @@ def middle(values: Sequence[float], quantile: float = 0.5) -> float:
     return float(np.quantile(values, around).mean())
 
 
-def worst_middle(values: Sequence[tuple[float | None, float]], quantile: float = 0.5) -> float:
-    """The least `middle` of values that belong together, told by what is first of each pair."""
+def middles(values: Paired, quantile: float = 0.5) -> dict[float | None, float]:
+    """The `middle` of values that belong together, by what is first of each pair."""
     groups: dict[float | None, list[float]] = {}
     for group, value in values:
         groups.setdefault(group, []).append(value)
-    return min(middle(group, quantile) for group in groups.values())
+    return {group: middle(own, quantile) for group, own in groups.items()}
+
+
+def worst_middle(
+    values: Paired, quantile: float = 0.5, par: Mapping[float | None, float] | None = None
+) -> float:
+    """The least of the `middles` of values.
+
+    Args:
+        par: of each group, what is worth the same; the least is that of what lies above or below
+            it, from the least par. None compares them as they are.
+    """
+    found = middles(values, quantile)
+    if not par:
+        return min(found.values())
+    return min(own - par[group] for group, own in found.items()) + min(par.values())
 
 
 def standard_error(values: Sequence[float]) -> float:

@@ -183,34 +183,42 @@ class Tuner:
         None that is worse than fewer steps on the held-out half.
         """
         settings = [candidate.setting for candidate in candidates]
+        self.held_out.par = self.calibration.par
         held_out = self.held_out(settings)
         qualities = [self.held_out.quality(values, self.quantile) for values in held_out]
+        calibrated = self.calibration(settings)
         has_rival = candidates[0].found_by == "fewer steps"
         if chosen is None:
-            halves = zip(self.calibration(settings), held_out, strict=True)
+            halves = zip(calibrated, held_out, strict=True)
             both = [
                 worst_middle(
-                    [*self.calibration.paired(first), *self.held_out.paired(second)], self.quantile
+                    [*self.calibration.paired(first), *self.held_out.paired(second)],
+                    self.quantile,
+                    self.calibration.par,
                 )
                 for first, second in halves
             ]
             rival = qualities[0] if has_rival else -np.inf
             allowed = [number for number, found in enumerate(qualities) if found >= rival]
             chosen = max(allowed, key=lambda number: both[number])
+
+        def worst(half: Measure, values: Sequence[float]) -> float:
+            return worst_middle(half.paired(values), self.quantile)
+
         best = candidates[chosen]
         figures = {
             "full_steps": float(self.space.full),
             "cost": best.cost,
             "speedup": self.space.full / best.cost,
-            "calibration_db": best.quality,
-            "held_out_db": qualities[chosen],
+            "calibration_db": worst(self.calibration, calibrated[chosen]),
+            "held_out_db": worst(self.held_out, held_out[chosen]),
             "search_runs": spent + self._spent(),
         }
         if self.truth.agreement is not None:
             figures["converged_db"] = self.truth.agreement
         if has_rival:
             figures["fewer_steps_cost"] = candidates[0].cost
-            figures["fewer_steps_held_out_db"] = qualities[0]
+            figures["fewer_steps_held_out_db"] = worst(self.held_out, held_out[0])
         policy = best.setting.policy
         if not isinstance(policy, TablePolicy | RangePolicy):
             raise TypeError(f"a search finds tables, got {policy!r}")

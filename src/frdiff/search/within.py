@@ -85,6 +85,17 @@ class _Search:
     def candidate(self, found_by: str, setting: Setting, quality: float) -> Candidate:
         return Candidate(found_by, setting, self.space.cost(setting), quality)
 
+    def at_par(self, rivals: Sequence[Candidate]) -> list[Candidate]:
+        """The rivals again, what the best of them has at each guidance worth the same."""
+        settings = [rival.setting for rival in rivals]
+        values = self.measure(settings)
+        self.measure.set_par(values, self.quantile)
+        found = [
+            replace(rival, quality=self.measure.quality(own, self.quantile))
+            for rival, own in zip(rivals, values, strict=True)
+        ]
+        return sorted(found, key=lambda rival: -rival.quality)
+
     def ranked(self, settings: Sequence[Setting], found_by: str) -> list[Candidate]:
         """The best first."""
         qualities = self.qualities(settings, found_by)
@@ -127,7 +138,7 @@ def search_within(
     known = [rival.setting.scheduler for rival in rivals]
     others = [solver for solver in crossed(known) if solver not in space.solvers]
     rivals += search.ranked(_best(search, fewer_steps(budget, space, others)), "fewer steps")
-    rivals.sort(key=lambda rival: -rival.quality)
+    rivals = search.at_par(rivals)
     found = rivals[:1]
     search.last = len(measure.asked) + evaluations
     solvers = [rival.setting.scheduler for rival in rivals[:SOLVERS]] or space.solvers
@@ -144,7 +155,9 @@ def search_within(
 def _best(search: _Search, settings: Sequence[Setting]) -> list[Setting]:
     """The settings that are among the best on the first samples, best first."""
     measure = search.measure
-    glances = [measure.quality(values, search.quantile) for values in measure.glance(settings)]
+    glanced = measure.glance(settings)
+    measure.set_par(glanced, search.quantile)
+    glances = [measure.quality(values, search.quantile) for values in glanced]
     for setting, quality in zip(settings, glances, strict=True):
         search.on_found(search.candidate("fewer steps", setting, quality), search.left)
     order = sorted(range(len(settings)), key=lambda number: -glances[number])
