@@ -52,10 +52,11 @@ def test_a_range_of_guidance_counts_by_what_each_value_loses():
 def test_par_is_what_the_best_of_some_settings_has_at_each_guidance():
     batches = [Batch(0, ("a",), 2.0), Batch(1, ("b",), 8.0)]
     measure = Measure(lambda jobs: [], constant(0), batches, Journal(None, {}), "half", 1.0)
-    measure.set_par([(60.0, 30.0), (50.0, 40.0)], 0.5)
+    measure.par = measure.par_of([(60.0, 30.0), (50.0, 40.0)], 0.5)
     assert measure.par == {2.0: 60, 8.0: 40}
     assert measure.quality((60.0, 30.0), 0.5) == measure.quality((50.0, 40.0), 0.5) == 30
-    measure.set_par([], 0.5)
+    assert measure.par_of([(60.0,)], 0.5) == {2.0: 60}  # at a glance
+    measure.par = measure.par_of([], 0.5)
     assert measure.quality((50.0, 40.0), 0.5) == 40
 
 

@@ -83,17 +83,19 @@ class Measure:
         """The middle of a setting's decibels; of those at the worst guidance where it varies."""
         return worst_middle(self.paired(values), quantile, self.par)
 
-    def set_par(self, settings: Sequence[Sequence[float]], quantile: float) -> None:
-        """Let what the best of some settings has at each guidance be worth the same.
+    def par_of(
+        self, settings: Sequence[Sequence[float]], quantile: float
+    ) -> dict[float | None, float]:
+        """What the best of some settings has at each guidance.
 
         Decibels fall as guidance rises, whatever the sampler: the least of them all would be those
         at the greatest, and nothing would be asked of the others.
 
         Args:
-            settings: the decibels of each.
+            settings: the decibels of each, of all samples or of the first ones.
         """
         found = [middles(self.paired(values), quantile) for values in settings]
-        self.par = {group: max(one[group] for one in found) for group in (found or [{}])[0]}
+        return {group: max(one[group] for one in found) for group in (found or [{}])[0]}
 
     def paired(self, values: Sequence[float]) -> Paired:
         """The decibels of a setting, each with the guidance it was drawn at, None if all are alike.

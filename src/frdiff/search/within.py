@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from frdiff.schedulers import crossed
 from frdiff.search.climb import climb
-from frdiff.search.measure import Measure
+from frdiff.search.measure import Measure, worst_middle
 from frdiff.search.shapes import Shape, affordable, ladder, neighbours
 from frdiff.search.space import Space, table_of
 from frdiff.setting import Setting
@@ -89,7 +89,7 @@ class _Search:
         """The rivals again, what the best of them has at each guidance worth the same."""
         settings = [rival.setting for rival in rivals]
         values = self.measure(settings)
-        self.measure.set_par(values, self.quantile)
+        self.measure.par = self.measure.par_of(values, self.quantile)
         found = [
             replace(rival, quality=self.measure.quality(own, self.quantile))
             for rival, own in zip(rivals, values, strict=True)
@@ -134,6 +134,7 @@ def search_within(
         OutOfReachError: the budget pays for no run.
     """
     search = _Search(space, measure, evaluations, quantile, on_found)
+    measure.par = {}  # of another budget
     rivals = search.ranked(_best(search, fewer_steps(budget, space, space.solvers)), "fewer steps")
     known = [rival.setting.scheduler for rival in rivals]
     others = [solver for solver in crossed(known) if solver not in space.solvers]
@@ -156,8 +157,8 @@ def _best(search: _Search, settings: Sequence[Setting]) -> list[Setting]:
     """The settings that are among the best on the first samples, best first."""
     measure = search.measure
     glanced = measure.glance(settings)
-    measure.set_par(glanced, search.quantile)
-    glances = [measure.quality(values, search.quantile) for values in glanced]
+    par = measure.par_of(glanced, search.quantile)
+    glances = [worst_middle(measure.paired(values), search.quantile, par) for values in glanced]
     for setting, quality in zip(settings, glances, strict=True):
         search.on_found(search.candidate("fewer steps", setting, quality), search.left)
     order = sorted(range(len(settings)), key=lambda number: -glances[number])
