@@ -1,11 +1,11 @@
-"""Influences: what a change of one step's score alone changes in the final sample.
+"""Influences: what a change of one step's score alone changes in the samples that follow.
 
 Every solver's step is linear in the sample and in its score, so these are numbers that the
 scheduler alone decides, known without a network.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from diffusers import SchedulerMixin
 from torch import Tensor
 
 from frdiff.calls import tensor_of
+from frdiff.levels import lay_levels
 
-__all__ = ["influences"]
+__all__ = ["influences", "responses"]
 
 TOLERANCE = 1e-3
 
@@ -32,28 +33,64 @@ def influences(
         timing: what the run gave to its `set_timesteps`, by name, without the device.
         steps: that a run takes; fewer than the scheduler has where it begins in the middle.
     """
+    found = responses(scheduler, timing, steps)
+    return None if found is None else found[-1, 1:]
+
+
+def responses(
+    scheduler: SchedulerMixin,
+    timing: Mapping[str, Any],
+    steps: int,
+    levels: Sequence[float] | None = None,
+) -> np.ndarray | None:
+    """What every step's sample takes of the first sample and of each score so far.
+
+    Shape (steps, 1 + steps): row i for the sample that step i ends with. None where there are no
+    such numbers, see `influences`.
+
+    Args:
+        levels: noise levels to lay, as `frdiff.levels` does; None leaves the scheduler its own.
+    """
     scheduler = copy.deepcopy(scheduler)
-    # A unit score at each step in turn, all of them at once, and none at all.
-    scores = torch.cat([torch.eye(steps), torch.ones(steps, 1), torch.zeros(steps, 1)], dim=1)
+    # The first sample alone, a unit score at each step in turn, all of these at once, and nothing.
+    count = 1 + steps
+    start = torch.cat([torch.eye(1, count)[0], torch.tensor([1.0, 0.0])])
+    scores = torch.cat(
+        [torch.zeros(steps, 1), torch.eye(steps), torch.ones(steps, 1), torch.zeros(steps, 1)],
+        dim=1,
+    )
     try:
         with torch.random.fork_rng(devices=[]):
-            samples = _final(scheduler, timing, scores.view(steps, -1, 1, 1, 1))
+            samples = _samples(
+                scheduler, timing, start.view(-1, 1, 1, 1), scores.view(steps, -1, 1, 1, 1), levels
+            )
     except Exception:  # whatever a scheduler raises on samples that are no pictures
         return None
-    *alone, together, nothing = samples.flatten().double().tolist()
-    linear = nothing == 0 and abs(sum(alone) - together) <= TOLERANCE * max(map(abs, alone))
-    return np.array(alone) if linear and np.isfinite(alone).all() else None
+    found = samples.flatten(1).double().numpy()
+    alone, together, nothing = found[:, :count], found[:, count], found[:, -1]
+    scale = np.abs(alone).max(axis=1)
+    linear = not nothing.any() and (np.abs(alone.sum(1) - together) <= TOLERANCE * scale).all()
+    return alone if linear and np.isfinite(alone).all() else None
 
 
-def _final(scheduler: SchedulerMixin, timing: Mapping[str, Any], scores: Tensor) -> Tensor:
-    """What samples of zeros become with the given scores, shape (steps, N, ...)."""
+def _samples(
+    scheduler: SchedulerMixin,
+    timing: Mapping[str, Any],
+    start: Tensor,
+    scores: Tensor,
+    levels: Sequence[float] | None,
+) -> Tensor:
+    """What samples become with the given scores, shape (steps, N, ...), step by step."""
     scheduler.set_timesteps(**timing)
+    if levels is not None:
+        lay_levels(scheduler, levels)
     first = len(scheduler.timesteps) - len(scores)
     if first and hasattr(scheduler, "set_begin_index"):  # others find their place by themselves
         scheduler.set_begin_index(first)
-    samples = torch.zeros_like(scores[0])
+    samples, found = start.expand_as(scores[0]), []
     for timestep, score in zip(scheduler.timesteps[first:], scores, strict=True):
         if hasattr(scheduler, "scale_model_input"):
             scheduler.scale_model_input(samples, timestep)
         samples = tensor_of(scheduler.step(score, timestep, samples))
-    return samples
+        found.append(samples)
+    return torch.stack(found)

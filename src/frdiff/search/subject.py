@@ -36,6 +36,7 @@ __all__ = [
     "PipelineSubject",
     "Subject",
     "altered_scores",
+    "altered_steps",
     "guidance_range",
     "scheduler_of",
 ]
@@ -316,7 +317,18 @@ def scheduler_of(subject: Subject, solver: str | None) -> SchedulerMixin:
 def altered_scores(
     subject: Subject, solver: str | None, alter: Callable[[Tensor], Tensor]
 ) -> Iterator[list[dict[str, Any]]]:
-    """Let `alter` see, and change, the score of every step, guided as the solver gets it.
+    """Let `alter` see, and change, the score of every step; see `altered_steps`."""
+    with altered_steps(subject, solver, lambda score, sample: alter(score)) as timings:
+        yield timings
+
+
+@contextmanager
+def altered_steps(
+    subject: Subject, solver: str | None, alter: Callable[[Tensor, Tensor], Tensor]
+) -> Iterator[list[dict[str, Any]]]:
+    """Let `alter` see score and sample of every step, guided as the solver gets them.
+
+    What it returns is taken for the score.
 
     Within, the subject's own scheduler is the one called `solver`. The list fills with what each
     run gives to its `set_timesteps`, by name, without the device.
@@ -332,7 +344,9 @@ def altered_scores(
         return methods["set_timesteps"](*args, **kwargs)
 
     def altered(model_output: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return methods["step"](alter(model_output), *args, **kwargs)
+        given = inspect.signature(methods["step"]).bind(model_output, *args, **kwargs).arguments
+        score = alter(model_output, given.get("sample", model_output))
+        return methods["step"](score, *args, **kwargs)
 
     try:
         for name, wrapper in (("set_timesteps", timed), ("step", altered)):
