@@ -23,6 +23,7 @@ from frdiff.policy.checks import check_float, check_int, checked_list, quote
 from frdiff.sampling import check_inputs
 from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
+from frdiff.search.guide import Guide, followed
 from frdiff.search.journal import Journal
 from frdiff.search.measure import MOST_DECIBELS, Measure
 from frdiff.search.outset import learner_of, space_of, targets_of, truth_of
@@ -198,8 +199,9 @@ def tune(
                 f"min_psnr={min_psnr:g} cannot be told: the best solutions known, with many "
                 f"steps, agree to {truth.agreement:.1f} dB; ask for less"
             )
+        guide = Guide(subject, notes, followed(halves[0]))
         calibration, held_out = (
-            Measure(engine, truth.setting, half, notes, name, subject.peak)
+            Measure(engine, truth.setting, half, notes, name, subject.peak, guide.draw_truth)
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
         climbs = "keyframes" in vary
@@ -210,8 +212,8 @@ def tune(
             on_event(Progress(f"learning weights, {share:.0%}", len(calibration.asked), total))
 
         learner = learner_of(subject, calibration, notes, on_round)
-        learns = learner if "weights" in vary else None
-        tuner = Tuner(subject, space, calibration, held_out, quantile, climbs, seed, truth, learns)
+        chosen = (learner, guide) if "weights" in vary else (None, None)
+        tuner = Tuner(subject, space, calibration, held_out, quantile, climbs, seed, truth, *chosen)
         total = sum(evaluations or tuner.evaluations(budget) for budget in asked)
 
         def on_found(candidate: Candidate, left: int) -> None:

@@ -8,15 +8,18 @@ samples, and is where learning begins (`frdiff.search.learn`).
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import SchedulerMixin
 from torch import Tensor
 
+from frdiff.forecast import extrapolation_weights
 from frdiff.levels import noise_coordinates, takes_levels
 from frdiff.policy import TablePolicy
 from frdiff.policy.table import MAX_WEIGHTS
@@ -24,13 +27,7 @@ from frdiff.run import Run
 from frdiff.search.influence import responses
 from frdiff.search.record import elements_of
 from frdiff.search.space import in_full
-from frdiff.search.subject import (
-    Batch,
-    Drawn,
-    Subject,
-    altered_steps,
-    scheduler_of,
-)
+from frdiff.search.subject import Batch, Drawn, Subject, altered_steps, scheduler_of
 from frdiff.search.tape import taped
 from frdiff.setting import Setting
 
@@ -39,11 +36,12 @@ __all__ = ["Outset", "Path", "follow", "outset_of", "spread_levels", "walked"]
 ELEMENTS = 8192  # per sample
 RIDGE = 1e-6  # of the mean square of what is weighed
 ROUNDS = 3
-NODES = 4  # of the path that a point between them is found from
 MOST = 20.0  # a weight beyond which nothing is believed
 LEAST = 1e-9  # of the largest squared error, which counts as none
 ROOTS = (3.0, 7.0, 15.0, 60.0)
 DIGITS = 7
+NEAR = 1e-4  # in the logarithm
+NODES = 4  # of a path that a point between them is found from
 
 
 @dataclass(frozen=True)
@@ -58,22 +56,24 @@ class Path:
     levels: np.ndarray
     samples: np.ndarray
 
-    def at(self, level: float) -> np.ndarray | None:
-        """The samples at a noise level; None where the path has not been."""
-        if not self.levels[-1] - 1e-4 <= level <= self.levels[0] + 1e-4:
+    def scaled(self, scale: Callable[[float], float]) -> "Path":
+        """The same path, its samples multiplied with what `scale` says of the noise level."""
+        factors = np.array([scale(level) for level in (*self.levels, -np.inf)], dtype=np.float32)
+        return replace(self, samples=self.samples * factors[:, None, None])
+
+    def through(self, levels: Sequence[float]) -> list[np.ndarray] | None:
+        """The samples at some noise levels, and the last; None where the path has not been."""
+        low, high = self.levels[-1] - NEAR, self.levels[0] + NEAR
+        if not all(low <= level <= high for level in levels):
             return None
+        return [*map(self._at, levels), self.samples[-1]]
+
+    def _at(self, level: float) -> np.ndarray:
         place = int(np.searchsorted(-self.levels, -level))
         begin = min(max(place - NODES // 2, 0), max(len(self.levels) - NODES, 0))
         nodes = slice(begin, begin + NODES)
-        weights = _lagrange(self.levels[nodes], level)
-        return np.tensordot(weights, self.samples[: len(self.levels)][nodes], 1)
-
-
-def _lagrange(nodes: np.ndarray, at: float) -> np.ndarray:
-    gaps = nodes[:, None] - nodes[None] + np.eye(len(nodes))
-    shares = (at - nodes[None]) / gaps
-    np.fill_diagonal(shares, 1.0)
-    return shares.prod(axis=1)
+        weights = extrapolation_weights(self.levels[nodes].tolist(), level)
+        return np.tensordot(weights, self.samples[:-1][nodes], 1)
 
 
 @dataclass(frozen=True)
@@ -93,78 +93,104 @@ class Outset:
     weighs_samples: bool
 
 
-class _Begun(Exception):
+class _BegunError(Exception):
     """Ends a run after its first call."""
 
 
 def outset_of(subject: Subject, setting: Setting, batch: Batch) -> Outset | None:
-    """How the runs of a setting begin; None if it has no such noise levels.
+    """How the runs of a setting begin; None if they tell no noise level for every step.
 
     Args:
         batch: of which one call is made.
     """
 
     def stop(score: Tensor, sample: Tensor) -> Tensor:
-        raise _Begun
+        raise _BegunError
 
     solver, steps = setting.scheduler, setting.steps
     with (
         taped(subject, solver, steps) as tape,
         altered_steps(subject, solver, stop) as timings,
-        suppress(_Begun),
+        suppress(_BegunError),
     ):
-        subject.draw(Setting(steps, in_full(steps)), batch.part(0, subject.per_call or 1))
+        subject.draw(Setting(steps, in_full(steps)), batch)
     scheduler = copy.deepcopy(scheduler_of(subject, solver))
-    # Samples that are scaled otherwise than the denoiser gets them are on no path of others.
-    if not timings or float(getattr(scheduler, "init_noise_sigma", 1.0)) != 1:
-        return None
     try:
         scheduler.set_timesteps(**timings[-1])
         levels = noise_coordinates(scheduler)
-    except (TypeError, ValueError):
+    except (IndexError, TypeError, ValueError):
+        return None
+    if len(levels) != steps or (np.diff(levels) >= 0).any():
         return None
     takes = subject.takes_steps and takes_levels(scheduler)
-    return Outset(timings[-1], levels, takes, tape.alike) if len(levels) == steps else None
+    return Outset(timings[-1], levels, takes, tape.alike)
 
 
 def spread_levels(levels: Sequence[float]) -> list[list[float]]:
-    """Noise levels as many, between the same ends, crowded otherwise: those of Karras and kin.
+    """As many noise levels between the same ends, crowded otherwise: Karras' and their kin.
 
-    The roots of the noise levels are even (Karras et al., NeurIPS 2022, arXiv 2206.00364, with the
+    A root of the noise level is even in them (Karras et al., NeurIPS 2022, arXiv 2206.00364, the
     7th); the higher the root, the more steps at little noise.
     """
-    first, last = levels[0], levels[-1]
     places = np.linspace(0, 1, len(levels))
     found = []
     for root in ROOTS:
-        begin, end = np.exp(first / root), np.exp(last / root)
+        begin, end = (np.exp(level / root) for level in (levels[0], levels[-1]))
         spread = root * np.log(begin + places * (end - begin))
         found.append([round(float(level), DIGITS) for level in spread])
     return found
 
 
 def walked(subject: Subject, setting: Setting, batch: Batch) -> tuple[Drawn, Path | None]:
-    """What a setting draws, and the path that it takes; None if it tells no noise levels."""
+    """What a setting draws, and the path that the samples of its first call take.
+
+    None where it is not known: the setting tells no noise levels, or evaluates twice at one.
+    """
     samples: list[np.ndarray] = []
-    levels: list[float] = []
+    paths: list[Path | None] = []
 
     def see(score: Tensor, sample: Tensor) -> Tensor:
-        samples.append(elements_of(sample, ELEMENTS))
+        if not paths:
+            samples.append(_rows(sample, batch))
         return score
 
     def on_run(run: Run) -> None:
-        levels.extend(run.noise_levels)
+        if not paths:
+            last = None if run.latents is None else _rows(run.latents, batch)
+            paths.append(_path(run.noise_levels, samples, last))
 
-    scaled = float(getattr(scheduler_of(subject, setting.scheduler), "init_noise_sigma", 1.0))
+    scale = _scale_of(scheduler_of(subject, setting.scheduler))
     with altered_steps(subject, setting.scheduler, see):
         drawn = subject.drawn(Setting(setting.steps, setting.policy), batch, on_run)
-    final = elements_of(torch.from_numpy(drawn.latents), ELEMENTS)
-    # As many as there are steps where one call draws the batch, in steps of one evaluation.
-    if len(levels) != len(samples) or (np.diff(levels) >= 0).any() or scaled != 1:
-        return drawn, None
-    if {one.shape for one in samples} != {final.shape}:
-        return drawn, None
-    return drawn, Path(np.array(levels), np.stack([*samples, final]))
+    (path,) = paths[:1] or (None,)
+    # As the denoiser gets them, whatever the scheduler.
+    return drawn, None if path is None else path.scaled(lambda level: 1 / scale(level))
+
+
+def _path(
+    levels: Sequence[float], samples: Sequence[np.ndarray], last: np.ndarray | None
+) -> Path | None:
+    if last is None or len(levels) != len(samples) or (np.diff(levels) >= 0).any():
+        return None
+    alike = len({sample.shape for sample in (*samples, last)}) == 1
+    return Path(np.array(levels), np.stack([*samples, last])) if alike else None
+
+
+def _rows(values: Tensor, batch: Batch) -> np.ndarray:
+    """Elements of as many rows as a batch has samples: some pipelines step every sample twice."""
+    return elements_of(values[: len(batch.prompts)], ELEMENTS)
+
+
+def _scale_of(scheduler: SchedulerMixin) -> Callable[[float], float]:
+    """How many times as large a scheduler has samples as the denoiser gets them.
+
+    More than once where it adds noise to pictures that it leaves as they are, and scales the sum
+    for the denoiser (Karras et al., NeurIPS 2022, arXiv 2206.00364: the scaling of inputs).
+    """
+    if float(getattr(scheduler, "init_noise_sigma", 1.0)) == 1:
+        return lambda level: 1.0
+    data = float(scheduler.config.get("sigma_data", 1.0))
+    return lambda level: math.hypot(math.exp(level), data)
 
 
 def follow(
@@ -184,19 +210,21 @@ def follow(
         setting: step count and solver.
         outset: of its runs.
         levels: noise levels of the steps, laid if they are not its own.
-        batch: whose path it is.
+        batch: whose path it is, drawn in one call.
     """
-    laid = None if np.allclose(levels, outset.levels, atol=1e-6) else levels
-    table = replace(in_full(setting.steps), noise_levels=laid)
+    laid = None if np.allclose(levels, outset.levels, atol=NEAR) else levels
     scheduler = scheduler_of(subject, setting.scheduler)
     found = responses(scheduler, outset.timing, setting.steps, laid)
-    places = [path.at(level) for level in levels[1:]]
-    if found is None or any(place is None for place in places):
+    scale = _scale_of(scheduler)
+    places = path.scaled(scale).through(levels[1:])
+    if found is None or places is None:
         return None
-    walker = _Walker(found, [*places, path.samples[-1]], outset.weighs_samples)
+    inputs = [1 / scale(level) for level in levels] if outset.weighs_samples else None
+    walker = _Walker(found, places, inputs, batch)
+    table = replace(in_full(setting.steps), noise_levels=laid)
     with altered_steps(subject, setting.scheduler, walker.step):
         subject.draw(Setting(setting.steps, table), batch)
-    weights = walker.sample_weights if outset.weighs_samples else None
+    weights = walker.sample_weights or None
     return replace(table, score_weights=walker.score_weights, sample_weights=weights)
 
 
@@ -206,18 +234,25 @@ class _Walker:
     Args:
         responses: see `frdiff.search.influence.responses`.
         places: where every step is to end, (samples, elements) each.
-        weighs_samples: whether the sample may be weighed.
+        inputs: per step, what the sample is multiplied with for the denoiser; None where it may not
+            be weighed.
+        batch: that is drawn.
 
     Attributes:
         score_weights, sample_weights: chosen so far.
     """
 
     def __init__(
-        self, responses: np.ndarray, places: Sequence[np.ndarray], weighs_samples: bool
+        self,
+        responses: np.ndarray,
+        places: Sequence[np.ndarray],
+        inputs: Sequence[float] | None,
+        batch: Batch,
     ) -> None:
         self._responses = responses
         self._places = places
-        self._weighs_samples = weighs_samples
+        self._inputs = inputs
+        self._batch = batch
         self._moves: list[np.ndarray] = []  # the first sample, and the scores taken
         self._stored: list[Tensor] = []
         self.score_weights: list[list[float]] = []
@@ -227,38 +262,43 @@ class _Walker:
         """The score that the next step takes instead of `score`."""
         number = len(self.score_weights)
         if not number:
-            self._moves.append(elements_of(sample, ELEMENTS))
+            self._moves.append(_rows(sample, self._batch))
         takes = self._responses[number, : number + 2]
-        rest = sum(take * move for take, move in zip(takes, self._moves, strict=False))
+        rest = np.tensordot(takes[:-1], np.stack(self._moves), 1)
         self._stored = [score, *self._stored][:MAX_WEIGHTS]
-        terms = [*self._stored, *([sample] if self._weighs_samples else [])]
-        weights = _fitted((self._places[number] - rest) / takes[-1], terms)
-        taken = sum(weight * term for weight, term in zip(weights, terms, strict=True))
-        self._moves.append(elements_of(taken, ELEMENTS))
-        self.sample_weights.append(weights.pop() if self._weighs_samples else 0.0)
+        terms = list(self._stored)
+        if self._inputs is not None:
+            terms.append(sample * self._inputs[number])
+        rows = [_rows(term, self._batch) for term in terms]
+        weights = _fitted((self._places[number] - rest) / takes[-1], rows)
+        taken = torch.stack([weight * term for weight, term in zip(weights, terms, strict=True)])
+        self._moves.append(_rows(taken.sum(0), self._batch))
+        if self._inputs is not None:
+            self.sample_weights.append(weights.pop())
         self.score_weights.append(weights)
-        return taken
+        return taken.sum(0)
 
 
-def _fitted(wanted: np.ndarray, terms: Sequence[Tensor]) -> list[float]:
+def _fitted(wanted: np.ndarray, terms: Sequence[np.ndarray]) -> list[float]:
     """Weights whose sum of terms is nearest to what is wanted, in the middle of the samples.
 
     They lower the mean over samples of the logarithm of the squared error, as decibels count it, by
     least squares weighed again with the errors of the last round.
     """
-    columns = np.stack([elements_of(term, ELEMENTS) for term in terms], -1).astype(np.float64)
+    columns = np.stack(terms, -1).astype(np.float64)
     missed = wanted - columns[..., 0]
     grams = np.einsum("sea,seb->sab", columns, columns)
     slopes = np.einsum("sea,se->sa", columns, missed)
     squares = (missed**2).sum(1)
+    first = np.eye(len(terms))[0]
     change = np.zeros(len(terms))
     for _ in range(ROUNDS):
         errors = squares - 2 * slopes @ change + np.einsum("a,sab,b->s", change, grams, change)
         share = 1 / np.maximum(errors, LEAST * squares.max() + np.finfo(float).tiny)
         gram = np.tensordot(share, grams, 1)
-        scale = RIDGE * np.diag(np.diag(gram)) + np.finfo(float).tiny * np.eye(len(gram))
-        change = np.linalg.solve(gram + scale, share @ slopes)
-    weights = change + np.eye(len(terms))[0]
+        ridge = np.diag(RIDGE * np.diag(gram) + np.finfo(float).tiny)
+        change = np.linalg.solve(gram + ridge, share @ slopes)
+    weights = first + change
     if not np.isfinite(weights).all() or np.abs(weights).max() > MOST:
-        weights = np.eye(len(terms))[0]
+        weights = first
     return [round(float(weight), DIGITS) for weight in weights]

@@ -94,13 +94,36 @@ def learn_table(
             return None
         scales = _scales(batches)
         parts = [
-            _Part(drawing, setting.steps, freedoms, tape, batch, true, _shares(scales, batch))
+            _Part(
+                drawing,
+                setting.steps,
+                replace(freedoms, table=_begun(setting, batch.guidance)),
+                tape,
+                batch,
+                true,
+                _shares(scales, batch.guidance),
+            )
             for batch, true in _split(subject, batches, wanted)
         ]
         least = _Least(parts, freedoms, allowed, on_round)
         least.run()
-    tables = [freedoms.policy(values) for values in least.values]
-    return Learnt(RangePolicy(scales, tables) if scales else tables[0], least.spent)
+    if not scales:
+        return Learnt(freedoms.policy(least.values[0]), least.spent)
+    at = setting.policy.guidances if isinstance(setting.policy, RangePolicy) else scales
+    tables = [
+        replace(freedoms, table=_begun(setting, scale)).policy(
+            _shares(scales, scale) @ least.values
+        )
+        for scale in at
+    ]
+    return Learnt(RangePolicy(at, tables), least.spent)
+
+
+def _begun(setting: Setting, guidance: float | None) -> TablePolicy:
+    """The table that samples are drawn with before anything is learnt."""
+    if isinstance(setting.policy, RangePolicy) and guidance is not None:
+        return setting.policy.at(guidance)
+    return table_of(setting)
 
 
 def _kinds(subject: Subject, steps: int, table: TablePolicy, batch: Batch, tape: Tape) -> Kinds:
@@ -137,11 +160,11 @@ def _scales(batches: Sequence[Batch]) -> list[float]:
     return sorted(ends) if len(ends) > 1 else []
 
 
-def _shares(scales: Sequence[float], batch: Batch) -> np.ndarray:
-    """How much each of the tables learnt counts in the one that a batch is drawn with."""
-    if not scales or batch.guidance is None:
+def _shares(scales: Sequence[float], guidance: float | None) -> np.ndarray:
+    """How much of the changes learnt at each of some scales counts at one."""
+    if not scales or guidance is None:
         return np.ones(1)
-    return np.array(shares_at(scales, batch.guidance))
+    return np.array(shares_at(scales, guidance))
 
 
 class _Part:

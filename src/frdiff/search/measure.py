@@ -39,6 +39,7 @@ class Measure:
         journal: remembers what was measured, across runs too.
         name: of the set, in the journal.
         peak: see `decibels`.
+        draw_truth: what draws the truth, in place of the engine.
 
     Attributes:
         asked: the settings measured or remembered on all batches, by digest, the truth not among
@@ -54,8 +55,10 @@ class Measure:
         journal: Journal,
         name: str,
         peak: float | None,
+        draw_truth: Callable[[Setting, Batch], Drawn] | None = None,
     ) -> None:
         self.engine = engine
+        self.draw_truth = draw_truth
         self.truth = truth
         self.batches = batches
         self.journal = journal
@@ -68,6 +71,8 @@ class Measure:
     @cached_property
     def true(self) -> list[Drawn]:
         """The converged solution, batch by batch."""
+        if self.draw_truth is not None:
+            return [self.draw_truth(self.truth, batch) for batch in self.batches]
         return list(self.engine([(self.truth, batch) for batch in self.batches]))
 
     def __call__(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:

@@ -10,6 +10,7 @@ import numpy as np
 from frdiff.levels import noise_coordinates
 from frdiff.policy import Origin, RangePolicy, TablePolicy, config_hash
 from frdiff.policy.conditions import GUIDANCE
+from frdiff.search.guide import Guide
 from frdiff.search.learn import Learnt
 from frdiff.search.measure import Measure, standard_error, worst_middle
 from frdiff.search.shapes import Shape, affordable
@@ -71,7 +72,8 @@ class Tuner:
         truth: what is measured against.
         learner: a setting's table learnt within steps computed of the calibration half; None where
             weights are not to be chosen.
-        learnt: what it came to, by setting.
+        guide: knows where the converged solution passes; None where weights are not to be chosen.
+        learnt: what learning came to, by setting.
     """
 
     subject: Subject
@@ -83,6 +85,7 @@ class Tuner:
     seed: int
     truth: Truth
     learner: Learner | None = None
+    guide: Guide | None = None
     learnt: dict[Setting, Learnt] = field(default_factory=dict)
 
     def evaluations(self, budget: float) -> int:
@@ -105,6 +108,7 @@ class Tuner:
             climbs=self.climbs,
             quantile=self.quantile,
             seed=self.seed,
+            following=self._following,
             on_found=on_found,
         )
         # The converged solution of both halves, this search, and the finalists on the other half.
@@ -114,6 +118,10 @@ class Tuner:
         share = evaluations / self.evaluations(budget)
         runs = share * max(RUNS - taken, LEARNING)
         return self._decided(candidates + self._learnt(candidates, runs))
+
+    def _following(self, start: Setting) -> list[Setting]:
+        """Settings that follow the converged solution in as many steps."""
+        return [] if self.guide is None else self.guide.settings(start, self.calibration)
 
     def _learnt(self, candidates: list[Candidate], runs: float) -> list[Candidate]:
         """The candidate of the most keyframes with its numbers learnt, if that is paid for.
@@ -232,6 +240,7 @@ class Tuner:
         few: float = sum(recording.steps for recording in self.space.recordings.values())
         few += sum(map(self.space.cost, self.space.steered.values()))
         few = RECORDED * few + AGREED * self.truth.drawn
+        few += 0.0 if self.guide is None else self.guide.spent
         samples = sum(len(batch.prompts) for batch in self.calibration.batches)
         learning = sum(learnt.spent for learnt in self.learnt.values())
         return (measured + few / samples + learning) / self.space.full

@@ -56,6 +56,7 @@ class Candidate:
 
 
 OnFound = Callable[[Candidate, int], None]
+Following = Callable[[Setting], Sequence[Setting]]
 
 
 class _Search:
@@ -116,6 +117,7 @@ def search_within(
     quantile: float = 0.5,
     seed: int = 0,
     generation: int = 4,
+    following: Following = lambda fewer_steps: (),
     on_found: OnFound = lambda candidate, left: None,
 ) -> list[Candidate]:
     """The best candidate of every part of the search, "fewer steps" first.
@@ -128,6 +130,7 @@ def search_within(
             with another step count.
         generation: settings measured at a time; the result depends on it, and on nothing else
             about how they are measured.
+        following: settings of as many steps that follow the converged solution.
         on_found: called with each candidate measured and the number left to measure.
 
     Raises:
@@ -141,6 +144,8 @@ def search_within(
     rivals += search.ranked(_best(search, fewer_steps(budget, space, others)), "fewer steps")
     rivals = search.at_par(rivals)
     found = rivals[:1]
+    for rival in rivals[:1]:
+        found += search.ranked(following(rival.setting), "following")[:1]
     search.last = len(measure.asked) + evaluations
     solvers = [rival.setting.scheduler for rival in rivals[:SOLVERS]] or space.solvers
     shapes = _descend(search, budget, solvers, max(evaluations * 2 // 3, 1))

@@ -1,0 +1,90 @@
+"""A guide: knows where the converged solution passes, and lets runs of few steps follow it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from frdiff.policy import RangePolicy, TablePolicy, loads
+from frdiff.policy.checks import check_float, checked_list
+from frdiff.search.follow import Outset, Path, follow, outset_of, spread_levels, walked
+from frdiff.search.journal import Journal
+from frdiff.search.measure import Measure
+from frdiff.search.subject import Batch, Drawn, Subject
+from frdiff.setting import Setting
+
+__all__ = ["Guide", "followed"]
+
+
+def followed(batches: Sequence[Batch]) -> list[Batch]:
+    """The batches whose paths are followed: the first one at each guidance."""
+    first = {batch.guidance: batch for batch in reversed(batches)}
+    return [first[guidance] for guidance in sorted(first, key=lambda scale: scale or 0.0)]
+
+
+@dataclass
+class Guide:
+    """Knows where the converged solution passes, and lets runs of few steps follow it.
+
+    Attributes:
+        notes: keeps what was found, across runs too.
+        batches: whose samples are followed: one batch, or one for each guidance scale, rising.
+        spent: steps that following took, times samples.
+    """
+
+    subject: Subject
+    notes: Journal
+    batches: Sequence[Batch]
+    spent: float = 0.0
+    _paths: dict[int, Path | None] = field(default_factory=dict)
+
+    def draw_truth(self, setting: Setting, batch: Batch) -> Drawn:
+        """What the converged solution is, its path remembered where it is to be followed."""
+        if batch not in self.batches:
+            return self.subject.drawn(setting, batch)
+        drawn, self._paths[self.batches.index(batch)] = walked(self.subject, setting, batch)
+        return drawn
+
+    def settings(self, start: Setting, measure: Measure) -> list[Setting]:
+        """Settings that follow, on the own noise levels and on others.
+
+        Args:
+            start: the pipeline with as many steps, and the solver.
+            measure: of the samples that are followed.
+        """
+        question = f"following {start.scheduler} {start.steps} {len(self.batches)}"
+        if question not in self.notes:
+            found = self._tables(start, measure)
+            self.notes[question] = [self.spent, [policy.dumps() for policy in found]]
+        self.spent, texts = checked_list("what was followed, in the journal", self.notes[question])
+        check_float("what following took", self.spent, 0, 1e9)
+        policies = [loads(text) for text in checked_list("tables in the journal", texts)]
+        return [replace(start, policy=policy) for policy in policies]
+
+    def _tables(self, start: Setting, measure: Measure) -> list[TablePolicy | RangePolicy]:
+        first = self._part(0)
+        outset = outset_of(self.subject, start, first)
+        if outset is None or not measure.true or None in self._paths.values():
+            return []
+        levels = [outset.levels, *(spread_levels(outset.levels) if outset.takes_levels else [])]
+        found = [self._followed(start, outset, one) for one in levels]
+        return [policy for policy in found if policy is not None]
+
+    def _followed(
+        self, start: Setting, outset: Outset, levels: Sequence[float]
+    ) -> TablePolicy | RangePolicy | None:
+        tables: list[TablePolicy] = []
+        for number in range(len(self.batches)):
+            path, part = self._paths[number], self._part(number)
+            if path is None:
+                return None
+            table = follow(self.subject, start, outset, levels, part, path)
+            if table is None:
+                return None
+            self.spent += table.num_steps * len(part.prompts)
+            tables.append(table)
+        scales = [batch.guidance for batch in self.batches if batch.guidance is not None]
+        return tables[0] if len(tables) == 1 else RangePolicy(scales, tables)
+
+    def _part(self, number: int) -> Batch:
+        """The samples of the first call of a batch."""
+        batch, size = self.batches[number], self.subject.per_call
+        return batch if size is None else batch.part(0, size)
