@@ -47,15 +47,16 @@ bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes w
 	$(BIN)/frdiff report bench/results --output docs/bench
 
 tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
-	for case in "emoji-dit dpm++ 25 2" "emoji-dit dpm++ 25 3" "emoji-dit dpm++ 25 3.5" \
-		"emoji dpm++ 25 2" "emoji dpm++ 25 3" "emoji dpm++ 25 3.5" \
-		"emoji-dit ddim 50 2" "emoji-dit ddim 50 3" "emoji ddim 50 2" "emoji ddim 50 3" \
-		"digits dpm++ 25 2" "digits dpm++ 25 3" \
-		"emoji-flow flow-euler 28 2" "emoji-flow flow-euler 28 3" \
-		"emoji-flow flow-euler 28 3.5"; do \
+	for case in "emoji dpm++ 25 2 1-8" "emoji dpm++ 25 3 1-8" "emoji dpm++ 25 3.5 1-8" \
+		"emoji-dit dpm++ 25 2 1-5" "emoji-dit dpm++ 25 3 1-5" "emoji-dit dpm++ 25 3.5 1-5" \
+		"emoji-flow flow-euler 28 2 2-6" "emoji-flow flow-euler 28 3 2-6" \
+		"emoji-flow flow-euler 28 3.5 2-6" \
+		"digits dpm++ 25 2" "digits dpm++ 25 2.25" "digits dpm++ 25 3" "digits dpm++ 25 4" \
+		"emoji-dit ddim 50 2 1.5" "emoji-dit ddim 50 3 1.5" "emoji ddim 50 2 2" \
+		"emoji ddim 50 3 2"; do \
 		set -- $$case; name=$$2-$$3-speedup-$$4; \
-		$(BIN)/frdiff tune $$1 --scheduler $$2 --steps $$3 --speedup $$4 --allow-scheduler \
-			--journal outputs/tune/$$1-$$name.journal \
+		$(BIN)/frdiff tune $$1 --scheduler $$2 --steps $$3 --speedup $$4 $${5:+--guidance $$5} \
+			--allow-scheduler --journal outputs/tune/$$1-$$name.journal \
 			--output src/frdiff/models/$$1/policies/$$name.json || exit 1; \
 	done
 

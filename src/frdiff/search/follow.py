@@ -40,7 +40,8 @@ MOST = 20.0  # a weight beyond which nothing is believed
 LEAST = 1e-9  # of the largest squared error, which counts as none
 ROOTS = (3.0, 7.0, 15.0, 60.0)
 DIGITS = 7
-NEAR = 1e-4  # in the logarithm
+NEAR = 1e-4  # in the logarithm of the noise level
+ALIKE = 1e-2  # likewise
 NODES = 4  # of a path that a point between them is found from
 
 
@@ -130,14 +131,15 @@ def spread_levels(levels: Sequence[float]) -> list[list[float]]:
     """As many noise levels between the same ends, crowded otherwise: Karras' and their kin.
 
     A root of the noise level is even in them (Karras et al., NeurIPS 2022, arXiv 2206.00364, the
-    7th); the higher the root, the more steps at little noise.
+    7th); the higher the root, the more steps at little noise. Those that are given are left out.
     """
     places = np.linspace(0, 1, len(levels))
     found = []
     for root in ROOTS:
         begin, end = (np.exp(level / root) for level in (levels[0], levels[-1]))
         spread = root * np.log(begin + places * (end - begin))
-        found.append([round(float(level), DIGITS) for level in spread])
+        if not np.allclose(spread, levels, atol=ALIKE):
+            found.append([round(float(level), DIGITS) for level in spread])
     return found
 
 

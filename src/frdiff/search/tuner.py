@@ -34,9 +34,9 @@ AGREED = 2  # samples from which the converged solution is chosen
 STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
-WORTH = 5  # full runs, spent on policies of one budget
+WORTH = 4  # full runs, spent on policies of one budget
 RUNS = 30  # full runs that all takes: what is left of them is spent on learning the best
-LEARNING = 8  # full runs, spent on that at least
+LEARNING = 6  # full runs, spent on that at least
 LIBRARIES = ("diffusers", "torch")
 
 Learner = Callable[[Setting, float], Learnt | None]
