@@ -105,7 +105,7 @@ def tune(
     samples: Annotated[int, typer.Option(help="To search on, and as many kept from it.")] = 16,
     evaluations: Annotated[
         int | None,
-        typer.Option(help="Policies to measure per budget; default: as 5 full runs take."),
+        typer.Option(help="Policies to measure per budget; default: as 4 full runs take."),
     ] = None,
     latents: Annotated[
         bool, typer.Option("--latents", help="Compare final latents and not pictures.")

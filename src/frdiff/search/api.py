@@ -133,16 +133,18 @@ def tune(
             `"steps"` (more than the budget pays for in full), `"reuse"` (steps with stored
             features), `"targets"` (the last ones may be computed in such steps), `"jumps"` (steps
             without a network call) and `"weights"` (forecasts fitted to every target and step,
-            jumps steered towards where the full run leads, and at last the weights of all scores
-            learnt, see `frdiff.search.learn`; extrapolated otherwise). Mixing weights are not among
-            them: what a reuse step's score would be, no full run shows.
+            jumps steered towards where the full run leads, steps in full weighed so that they end
+            where the converged solution passes, see `frdiff.search.follow`, and at last the numbers
+            of the best learnt, see `frdiff.search.learn`; extrapolated otherwise). Mixing weights
+            are not among them: what a reuse step's score would be, no full run shows.
         targets: see `Policy`. Where `"all"` finds none, or MACs cannot be counted, steps between
             keyframes are jumps only, with a warning.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
             full step. Larger: fewer steps.
         guidance: guidance scale; None for the pipeline's default. The least and the greatest of a
             range find a policy for all between, whose numbers follow the scale of each call (see
-            `RangePolicy`): samples are drawn at four scales, and the worst of them counts.
+            `RangePolicy`): samples are drawn at four scales, and what counts is the one at which
+            least is gained on fewer steps.
         inputs: further arguments of the pipeline, such as a picture to start from or prompt
             embeddings. Where they decide how many samples a call makes, it is called as often as
             needed.
@@ -151,7 +153,7 @@ def tune(
         quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
         samples: in each half, drawn 8 at a time; a function is called once for every 8.
         evaluations: policies to measure at most for a budget; by default as many as take the time
-            of 5 full runs. Learning takes what is left of 30 with everything else, 8 at least; with
+            of 4 full runs. Learning takes what is left of 30 with everything else, 6 at least; with
             other numbers of policies as much more or less.
         seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
             one machine with one number of threads.
