@@ -98,3 +98,15 @@ class Shipped:
     def decibels(self, setting: Setting) -> float:
         """The median PSNR to the converged solution."""
         return statistics.median(psnr(self.truth, self.draw(setting)))
+
+
+@dataclass(frozen=True)
+class At(Shipped):
+    """A shipped model at a guidance scale."""
+
+    scale: float | None = None
+
+    @property
+    def guidance(self) -> float | None:
+        """The guidance scale it is drawn with."""
+        return self.scale

@@ -8,7 +8,6 @@ measured lies in outputs/untuned, a file per model; run again, it goes on where 
 """
 
 import argparse
-import dataclasses
 import json
 import platform
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 import diffusers
 import torch
 from rich.progress import track
-from shipped import Shipped, options_of
+from shipped import At, options_of
 
 import frdiff
 from frdiff.models import GUIDANCE, shipped_models
@@ -30,18 +29,6 @@ FOUND = Path("outputs/untuned")
 PAGE = Path("docs/untuned.md")
 POLICY = frdiff.JumpPolicy(2, checked=True)
 ALLOWED = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class At(Shipped):
-    """A shipped model at a guidance scale."""
-
-    scale: float | None = None
-
-    @property
-    def guidance(self) -> float | None:
-        """The guidance scale it is drawn with."""
-        return self.scale
 
 
 def cells_of(model: str, scales: Sequence[float], counts: Sequence[int]) -> list[str]:
