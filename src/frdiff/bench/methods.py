@@ -186,11 +186,13 @@ def our_jumps(
     crowding: float,
     forecast: int = 1,
     scheduler: str = "dpm++karras",
+    checked: bool = False,
 ) -> list[Method]:
     """Jumps with extrapolated scores on Karras' noise levels, at several step counts."""
     order = ("copy", "linear", "quadratic")[forecast]
-    policy = JumpPolicy(interval, crowding, forecast)
-    family = f"frdiff, jumps, {order}, interval {interval}, crowding {crowding:g}"
+    policy = JumpPolicy(interval, crowding, forecast, checked=checked)
+    family = f"frdiff, {'checked ' if checked else ''}jumps, {order}, interval {interval}"
+    family += f", crowding {crowding:g}"
     if scheduler != "dpm++karras":
         family += f", {solver_label(scheduler)}"
     return [Method(family, f"{count} steps", count, scheduler, policy) for count in counts]

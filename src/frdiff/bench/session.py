@@ -42,6 +42,7 @@ class Extent:
 
     Attributes:
         peers: measure those that are installed, too.
+        learnt: measure the opponents that take minutes to calibrate, too.
         everything: all settings, and distribution metrics at the operating points.
         pictures: paired samples per setting.
         samples: pictures per operating point for the distribution metrics.
@@ -52,6 +53,7 @@ class Extent:
     """
 
     peers: bool = False
+    learnt: bool = False
     everything: bool = False
     pictures: int = 64
     samples: int = 1000
@@ -98,7 +100,7 @@ def bench_model(
         calibration=tuple(calibration),
     )
     bench = Bench(model, pipe, setup, folder, on_event)
-    methods = suite.methods(everything=extent.everything, peers=extent.peers)
+    methods = suite.methods(everything=extent.everything, peers=extent.peers, learnt=extent.learnt)
     methods += tuned_methods(model, suite.full.scheduler)
     left = measure_all(bench, methods, extent.budget)
     if not extent.everything:

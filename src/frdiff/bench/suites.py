@@ -45,8 +45,8 @@ class Suite:
         uneven: as many steps as the full run's, where those are even in time and these are not.
         quick: methods for a picture in minutes, some or all of `everything`.
         everything: every setting, the ablations of the paper's policy too.
-        opponents: settings of the methods of others that are written here; but for those that take
-            minutes to calibrate, they are measured in a hurry too.
+        opponents: settings of the methods of others that are written here; those that take
+            minutes to calibrate only where they are asked for.
         peers: settings of the methods of others that take their packages.
     """
 
@@ -59,10 +59,15 @@ class Suite:
     opponents: Callable[[], list[Method]]
     peers: Callable[[], list[Method]]
 
-    def methods(self, *, everything: bool, peers: bool) -> list[Method]:
-        """The methods asked for."""
+    def methods(self, *, everything: bool, peers: bool, learnt: bool = False) -> list[Method]:
+        """The methods asked for.
+
+        Args:
+            learnt: those that take minutes to calibrate, too; with everything they are there.
+        """
         rows = self.everything() if everything else self.quick()
-        rows += [row for row in self.opponents() if everything or row.peer not in SLOW]
+        slow = everything or learnt
+        rows += [row for row in self.opponents() if slow or row.peer not in SLOW]
         return rows + (self.peers() if peers else [])
 
     def named(self) -> list[tuple[str, Method]]:
@@ -185,7 +190,7 @@ def _diffusion_quick() -> list[Method]:
         *fewer_steps("dpm++", (FULL.steps, 16, 13, 8, 6)),
         *fewer_steps("dpm++karras", (16, 12, 10, 8, 7)),
         *fewer_steps("unipckarras", (16, 12, 10, 8, 7)),
-        *(row for crowding in (1.0, 1.3) for row in our_jumps(2, JUMP_STEPS, crowding)),
+        *our_jumps(2, JUMP_STEPS, 1.0, checked=True),
         *ours(3, (31, 25, 20, 17)),
         *(paper("ddim", 50, interval) for interval in (2, 3, 5)),
         *(row for solver in ("unipc", "ddim", "euler") for row in fewer_steps(solver, (12, 8))),
@@ -208,6 +213,7 @@ def _diffusion_all() -> list[Method]:
         *ours(6, (49, 43, 37, 31)),
         *ours(2, (31, 25, 17), scheduler="dpm++karras"),
         *ours(3, (37, 31, 25), scheduler="dpm++karras"),
+        *our_jumps(2, JUMP_STEPS, 1.0, checked=True),
         *(row for crowding in (1.0, 1.15, 1.3) for row in our_jumps(2, JUMP_STEPS, crowding)),
         *our_jumps(2, (23, 15), 1.0, forecast=2),
         *our_jumps(3, (34, 22), 1.15),
@@ -256,7 +262,7 @@ def _flow_quick() -> list[Method]:
         *fewer_steps("flow-euler-shift-1", (16, 14, 12, 9, 7)),
         *fewer_steps("flow-euler-beta", (16, 14, 12, 9, 7)),
         *fewer_steps("flow-euler-karras", (16, 14, 12, 10, 9, 8, 7)),
-        *(row for level in LEVELS for row in our_jumps(2, JUMP_STEPS, 1.0, scheduler=level)),
+        *our_jumps(2, JUMP_STEPS, 1.0, scheduler="flow-euler-karras", checked=True),
         *ours(3, (31, 25, 19), scheduler="flow-euler"),
         *(paper("flow-euler", FLOW_FULL.steps, interval) for interval in (2, 3, 5)),
     ]
@@ -294,6 +300,7 @@ def _flow_all() -> list[Method]:
             for interval, counts in ((2, (25, 17, 14)), (3, (31, 25, 19)))
             for row in ours(interval, counts, scheduler=level)
         ),
+        *our_jumps(2, JUMP_STEPS, 1.0, scheduler="flow-euler-karras", checked=True),
         *(
             row
             for level in LEVELS

@@ -34,6 +34,10 @@ def bench(
     peers: Annotated[
         bool, typer.Option("--peers", help="Measure the peers that are installed, too.")
     ] = False,
+    learnt: Annotated[
+        bool,
+        typer.Option("--learnt", help="Measure GITS and the learnt solver: minutes a setting."),
+    ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="All settings and distribution metrics: hours.")
     ] = False,
@@ -61,6 +65,7 @@ def bench(
     shipped_folder(model)
     extent = session.Extent(
         peers,
+        learnt,
         everything,
         pictures,
         samples,
