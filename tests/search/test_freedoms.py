@@ -93,3 +93,11 @@ def test_less_is_looked_at_where_less_is_paid_for():
     assert Freedoms.within(table(), Kinds(), 5.9) is None
     assert few.policy(np.zeros(3)).noise_levels is None
     assert few.policy(np.zeros(3)).sample_weights is None
+
+
+def test_what_reuse_steps_need_is_computed_whatever_is_looked_at():
+    rows = [(0,), (), (0,), (), (0,)]
+    found = Freedoms.within(TablePolicy(5, rows, score_weights=[[1.0]] * 5), Kinds(), 100.0)
+    known = {place.key: found.known(number) for number, place in enumerate(found.places)}
+    # The features of keyframes 0 and 2 are extrapolated at step 3; no step reuses after the last.
+    assert known == {0: 0, 2: 0, 4: 5}

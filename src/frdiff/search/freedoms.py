@@ -104,9 +104,14 @@ class Freedoms:
         return self._computed_from(self.known(number))
 
     def known(self, number: int) -> int:
-        """Steps at the beginning of a run whose calls do not change with a number."""
+        """Steps at the beginning of a run whose calls need not be made to see a number's effect.
+
+        None where features are reused later: those that the calls store are needed then.
+        """
         place = self.places[number]
-        return place.key if place.kind == "level" else place.key + 1
+        known = place.key if place.kind == "level" else place.key + 1
+        later = self.table.plan(self.table.num_steps).steps[known:]
+        return 0 if any(step.action is Action.REUSE for step in later) else known
 
     def _computed_from(self, begin: int) -> float:
         plan = self.table.plan(self.table.num_steps)
