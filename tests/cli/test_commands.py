@@ -147,6 +147,28 @@ def test_tune_writes_a_policy_that_generate_and_inspect_take(folder, tmp_path):
         assert drawn.width > 500
 
 
+def test_a_policy_for_a_range_is_written_and_taken(folder, tmp_path, monkeypatch):
+    file = tmp_path / "policy.json"
+    chosen = ["--speedup", 2, "--guidance", "1.5-4", "--evaluations", 1, "--output", file]
+    tune, found = frdiff.search.tune, []
+
+    def two_tables(*args, **kwargs):
+        policy = tune(*args, **kwargs)
+        tables = policy.tables if isinstance(policy, frdiff.RangePolicy) else [policy, policy]
+        found.append(frdiff.RangePolicy((1.5, 4.0), [tables[0], tables[-1]], policy.origin))
+        return found[0]
+
+    monkeypatch.setattr(frdiff.search, "tune", two_tables)
+    result = run("tune", folder, "1", "2", "3", *TUNE, *chosen)
+    assert result.exit_code == 0, result.output
+    assert frdiff.load_policy(file) == found[0] and found[0].origin.guidance == (1.5, 4)
+    drawn = ["generate", folder, "1", "--policy", file, "--output", tmp_path]
+    inside, outside = (run(*drawn, "--guidance", scale) for scale in (2, 6))
+    assert inside.exit_code == outside.exit_code == 0, inside.output
+    assert "not tuned for this run" in outside.output + outside.stderr
+    assert "not tuned for this run" not in inside.output + inside.stderr
+
+
 def test_tune_json_names_file_and_figures(folder, tmp_path):
     chosen = ["--pareto", "--output", tmp_path / "front", "--json"]
     result = run("tune", folder, "1", "2", *TUNE, *chosen)

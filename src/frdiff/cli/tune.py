@@ -28,7 +28,7 @@ from frdiff.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from frdiff.policy import TablePolicy
+    from frdiff.policy import Policy
     from frdiff.search.api import Progress
     from frdiff.search.within import Candidate
 
@@ -243,11 +243,9 @@ def _tensorboard(folder: Path | None) -> "Callable[[Candidate, int], None]":
     return write
 
 
-def _written(found: "TablePolicy | list[TablePolicy]", output: Path) -> "dict[Path, TablePolicy]":
+def _written(found: "Policy | list[Policy]", output: Path) -> "dict[Path, Policy]":
     """The policies by the files they are in."""
-    from frdiff.policy import TablePolicy
-
-    if isinstance(found, TablePolicy):
+    if not isinstance(found, list):
         paths = {output: found}
     else:
         output.mkdir(parents=True, exist_ok=True)
@@ -261,7 +259,7 @@ def _written(found: "TablePolicy | list[TablePolicy]", output: Path) -> "dict[Pa
     return paths
 
 
-def _figures(policy: "TablePolicy") -> dict[str, Any]:
+def _figures(policy: "Policy") -> dict[str, Any]:
     origin = policy.origin
     if origin is None:
         raise ValueError("a tuned policy has an origin")
@@ -273,7 +271,7 @@ def _figures(policy: "TablePolicy") -> dict[str, Any]:
     }
 
 
-def _table(paths: "dict[Path, TablePolicy]") -> Table:
+def _table(paths: "dict[Path, Policy]") -> Table:
     title = "dB to the converged solution; costs in full steps"
     table = Table("", title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (
@@ -300,7 +298,7 @@ def _table(paths: "dict[Path, TablePolicy]") -> Table:
     return table
 
 
-def _advice(policy: "TablePolicy") -> str:
+def _advice(policy: "Policy") -> str:
     figures = _figures(policy)
     said = f"found by {figures['found_by']}; run {figures['num_inference_steps']} steps"
     if figures["solver"] is not None:
