@@ -186,7 +186,8 @@ def test_results_under_other_conditions_are_left_out(bench, methods, tmp_path):
     assert other.path(methods[0]) != bench.path(methods[0])
     measure_all(other, methods[:1])
     report = write_report(bench.folder, tmp_path / "page")
-    assert report.errors[0].startswith("tiny: 2 results under other conditions")
+    told = "tiny, guidance 2: 2 results under other conditions"
+    assert report.errors[0].startswith(told)
 
 
 def test_a_budget_of_nothing_measures_nothing(bench, methods):
