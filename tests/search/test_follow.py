@@ -121,6 +121,10 @@ def test_what_adds_noise_is_on_no_path():
     assert outset is None or follow(subject, ancestral, outset, outset.levels, BATCH, path) is None
 
 
+def engine(jobs):
+    return (PipelineSubject(make_dit_pipe(), latents=True).drawn(*job) for job in jobs)
+
+
 def test_a_guide_follows_at_every_guidance_of_a_range_and_remembers(tmp_path):
     subject = PipelineSubject(make_dit_pipe(), latents=True)
     batches = [Batch(4 * i, ("1", "2"), scale) for i, scale in enumerate((4.0, 1.5, 4.0))]
@@ -130,7 +134,7 @@ def test_a_guide_follows_at_every_guidance_of_a_range_and_remembers(tmp_path):
     for _ in range(2):
         notes = Journal(tmp_path / "journal", {})
         guide = Guide(subject, notes, followed(batches))
-        measure = Measure(None, CONVERGED, batches, notes, "half", None, guide.draw_truth)
+        measure = Measure(engine, CONVERGED, batches, notes, "half", None, guide.walk)
         found.append(guide.settings(Setting(6, in_full(6), "dpm++"), measure))
         # 5 kinds of noise levels, 6 steps, 2 scales of 2 samples; or as the journal says.
         assert guide.spent == 5 * 6 * 2 * 2

@@ -203,7 +203,7 @@ def tune(
             )
         guide = Guide(subject, notes, followed(halves[0]))
         calibration, held_out = (
-            Measure(engine, truth.setting, half, notes, name, subject.peak, guide.draw_truth)
+            Measure(engine, truth.setting, half, notes, name, subject.peak, guide.walk)
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
         climbs = "keyframes" in vary

@@ -36,11 +36,11 @@ class Guide:
     spent: float = 0.0
     _paths: dict[int, Path | None] = field(default_factory=dict)
 
-    def draw_truth(self, setting: Setting, batch: Batch) -> Drawn:
-        """What the converged solution is, its path remembered where it is to be followed."""
+    def walk(self, truth: Setting, batch: Batch) -> Drawn | None:
+        """The converged solution, its path remembered; None where that is not to be followed."""
         if batch not in self.batches:
-            return self.subject.drawn(setting, batch)
-        drawn, self._paths[self.batches.index(batch)] = walked(self.subject, setting, batch)
+            return None
+        drawn, self._paths[self.batches.index(batch)] = walked(self.subject, truth, batch)
         return drawn
 
     def settings(self, start: Setting, measure: Measure) -> list[Setting]:

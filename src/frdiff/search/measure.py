@@ -39,7 +39,7 @@ class Measure:
         journal: remembers what was measured, across runs too.
         name: of the set, in the journal.
         peak: see `decibels`.
-        draw_truth: what draws the truth, in place of the engine.
+        walk: what draws the truth of some batches in place of the engine; None for the others.
 
     Attributes:
         asked: the settings measured or remembered on all batches, by digest, the truth not among
@@ -55,10 +55,10 @@ class Measure:
         journal: Journal,
         name: str,
         peak: float | None,
-        draw_truth: Callable[[Setting, Batch], Drawn] | None = None,
+        walk: Callable[[Setting, Batch], Drawn | None] = lambda truth, batch: None,
     ) -> None:
         self.engine = engine
-        self.draw_truth = draw_truth
+        self.walk = walk
         self.truth = truth
         self.batches = batches
         self.journal = journal
@@ -71,9 +71,14 @@ class Measure:
     @cached_property
     def true(self) -> list[Drawn]:
         """The converged solution, batch by batch."""
-        if self.draw_truth is not None:
-            return [self.draw_truth(self.truth, batch) for batch in self.batches]
-        return list(self.engine([(self.truth, batch) for batch in self.batches]))
+        walked = [self.walk(self.truth, batch) for batch in self.batches]
+        jobs = [
+            (self.truth, batch)
+            for batch, drawn in zip(self.batches, walked, strict=True)
+            if drawn is None
+        ]
+        others = iter(self.engine(jobs))
+        return [next(others) if drawn is None else drawn for drawn in walked]
 
     def __call__(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
         """The decibels of every sample, for each setting."""
