@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from frdiff.policy import RangePolicy, TablePolicy, loads
 from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.follow import Outset, Path, follow, outset_of, spread_levels, walked
@@ -12,6 +14,9 @@ from frdiff.search.subject import Batch, Drawn, Subject
 from frdiff.setting import Setting
 
 __all__ = ["Guide", "followed"]
+
+MOST_ENDS = 2
+ALIKE = 1e-2  # in the logarithm of the noise level
 
 
 def followed(batches: Sequence[Batch]) -> list[Batch]:
@@ -35,6 +40,7 @@ class Guide:
     batches: Sequence[Batch]
     spent: float = 0.0
     _paths: dict[int, Path | None] = field(default_factory=dict)
+    _ends: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
 
     def walk(self, truth: Setting, batch: Batch) -> Drawn | None:
         """The converged solution, its path remembered; None where that is not to be followed."""
@@ -44,7 +50,10 @@ class Guide:
         return drawn
 
     def settings(self, start: Setting, measure: Measure) -> list[Setting]:
-        """Settings that follow, on the own noise levels and on others.
+        """Settings that follow, on the own noise levels and on others between the same ends.
+
+        What the solver is matters little. So there are none where as many steps between these ends
+        were followed already, or between `MOST_ENDS` others.
 
         Args:
             start: the pipeline with as many steps, and the solver.
@@ -52,18 +61,26 @@ class Guide:
         """
         question = f"following {start.scheduler} {start.steps} {len(self.batches)}"
         if question not in self.notes:
-            found = self._tables(start, measure)
-            self.notes[question] = [self.spent, [policy.dumps() for policy in found]]
-        self.spent, texts = checked_list("what was followed, in the journal", self.notes[question])
+            found = [policy.dumps() for policy in self._tables(start, measure)]
+            self.notes[question] = [self.spent, self._ends[start.steps], found]
+        answer = checked_list("what was followed, in the journal", self.notes[question])
+        self.spent, ends, texts = answer
         check_float("what following took", self.spent, 0, 1e9)
+        self._ends[start.steps] = [_ends(pair) for pair in checked_list("ends", ends)]
         policies = [loads(text) for text in checked_list("tables in the journal", texts)]
         return [replace(start, policy=policy) for policy in policies]
 
     def _tables(self, start: Setting, measure: Measure) -> list[TablePolicy | RangePolicy]:
-        first = self._part(0)
-        outset = outset_of(self.subject, start, first)
+        ends = self._ends.setdefault(start.steps, [])
+        if len(ends) == MOST_ENDS:
+            return []
+        outset = outset_of(self.subject, start, self._part(0))
         if outset is None or not measure.true or None in self._paths.values():
             return []
+        own = outset.levels[0], outset.levels[-1]
+        if any(np.allclose(own, others, atol=ALIKE) for others in ends):
+            return []
+        ends.append(own)
         levels = [outset.levels, *(spread_levels(outset.levels) if outset.takes_levels else [])]
         found = [self._followed(start, outset, one) for one in levels]
         return [policy for policy in found if policy is not None]
@@ -88,3 +105,11 @@ class Guide:
         """The samples of the first call of a batch."""
         batch, size = self.batches[number], self.subject.per_call
         return batch if size is None else batch.part(0, size)
+
+
+def _ends(pair: object) -> tuple[float, float]:
+    """First and last noise level of runs that were followed, as a journal has them."""
+    first, last = checked_list("ends of noise levels in the journal", pair)
+    for level in (first, last):
+        check_float("a noise level in the journal", level, -1000, 1000)
+    return first, last

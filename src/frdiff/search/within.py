@@ -130,7 +130,7 @@ def search_within(
             with another step count.
         generation: settings measured at a time; the result depends on it, and on nothing else
             about how they are measured.
-        following: settings of as many steps that follow the converged solution.
+        following: settings that follow the converged solution in as many steps as one in full.
         on_found: called with each candidate measured and the number left to measure.
 
     Raises:
@@ -144,8 +144,8 @@ def search_within(
     rivals += search.ranked(_best(search, fewer_steps(budget, space, others)), "fewer steps")
     rivals = search.at_par(rivals)
     found = rivals[:1]
-    for rival in rivals[:1]:
-        found += search.ranked(following(rival.setting), "following")[:1]
+    followers = [setting for rival in rivals for setting in following(rival.setting)]
+    found += search.ranked(followers, "following")[:1]
     search.last = len(measure.asked) + evaluations
     solvers = [rival.setting.scheduler for rival in rivals[:SOLVERS]] or space.solvers
     shapes = _descend(search, budget, solvers, max(evaluations * 2 // 3, 1))
