@@ -153,7 +153,7 @@ def tune(
         quantile: of the samples' decibels, in [0, 1]; below 0.5 minds the worst more.
         samples: in each half, drawn 8 at a time; a function is called once for every 8.
         evaluations: policies to measure at most for a budget; by default as many as take the time
-            of 4 full runs. Learning takes what is left of 30 with everything else, 6 at least; with
+            of 4 full runs. Learning takes what is left of 30 with everything else, 4 at least; with
             other numbers of policies as much more or less.
         seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
             one machine with one number of threads.

@@ -36,7 +36,7 @@ BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
 WORTH = 4  # full runs, spent on policies of one budget
 RUNS = 30  # full runs that all takes: what is left of them is spent on learning the best
-LEARNING = 6  # full runs, spent on that at least
+LEARNING = 4  # full runs, spent on that at least
 LIBRARIES = ("diffusers", "torch")
 
 Learner = Callable[[Setting, float], Learnt | None]
