@@ -1,8 +1,9 @@
 """The default search: the best policy found within one budget.
 
 First the pipeline with fewer steps, and as many that follow the converged solution; then the few
-numbers of a shape, then single keyframes, all on the true error of whole runs, with forecasts fitted
-to every schedule. Fewer steps are a candidate like any other, so nothing worse than that is chosen.
+numbers of a shape, then single keyframes, all on the true error of whole runs, with forecasts
+fitted to every schedule. Fewer steps are a candidate like any other, so nothing worse than that is
+chosen.
 """
 
 import math
