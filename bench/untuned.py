@@ -1,6 +1,6 @@
 """Is what the README recommends without tuning safe? At every guidance and number of calls.
 
-    python bench/untuned.py [--models emoji emoji-dit] [--counts 8 12 25] [--json]
+    python bench/untuned.py [--models emoji emoji-dit] [--counts 8 12 16 20 25] [--json]
 
 Draws with the scheduler that a pipeline comes with, and with the recommendation at as many network
 calls, and writes the median PSNR in dB to the converged solution to docs/untuned.md. What is
@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=shipped_models())
     parser.add_argument("--guidance", type=float, nargs="+", default=[1, 2, 3.5, 5, 7.5, 10])
-    parser.add_argument("--counts", type=int, nargs="+", default=[8, 12, 25])
+    parser.add_argument("--counts", type=int, nargs="+", default=[8, 12, 16, 20, 25])
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--json", action="store_true", help="print figures instead of the page")
     options = options_of(parser)
