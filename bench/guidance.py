@@ -18,7 +18,7 @@ from pathlib import Path
 import diffusers
 import torch
 from rich.progress import track
-from shipped import At, options_of, tuned_setting
+from shipped import At, options_of, tell, tuned_setting
 
 import frdiff
 from frdiff.bench.suites import suite_of
@@ -128,11 +128,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print figures instead of the page")
     options = options_of(parser)
     measured = {model: measure(model, SCALES[model], options.pictures) for model in options.models}
-    if options.json:
-        print(json.dumps(measured, indent=1))
-    else:
-        PAGE.write_text(page(measured, options))
-        print(PAGE.read_text())
+    tell(measured, PAGE, page(measured, options), options)
 
 
 if __name__ == "__main__":

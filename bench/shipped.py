@@ -1,10 +1,12 @@
 """What the benches of this folder share: a shipped model and pictures to measure settings on."""
 
 import argparse
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,15 @@ def tuned_setting(policy: Policy, solver: str) -> Setting:
         solver: for a policy that keeps the pipeline's own.
     """
     return Setting(policy.origin.num_inference_steps, policy, policy.origin.solver or solver)
+
+
+def tell(measured: Mapping[str, Any], page: Path, text: str, options: argparse.Namespace) -> None:
+    """Print the figures as JSON where that was asked for; else write the page, and print it."""
+    if options.json:
+        print(json.dumps(measured, indent=1))
+    else:
+        page.write_text(text)
+        print(text)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import diffusers
 import torch
 from rich.progress import track
-from shipped import At, options_of
+from shipped import At, options_of, tell
 
 import frdiff
 from frdiff.models import GUIDANCE, shipped_models
@@ -123,11 +123,7 @@ def main() -> None:
         model: measure(model, cells_of(model, options.guidance, options.counts), options.pictures)
         for model in options.models
     }
-    if options.json:
-        print(json.dumps(measured, indent=1))
-    else:
-        PAGE.write_text(page(measured, options))
-        print(PAGE.read_text())
+    tell(measured, PAGE, page(measured, options), options)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from frdiff.search.subject import Batch, Drawn, Subject, altered_steps, schedule
 from frdiff.search.tape import taped
 from frdiff.setting import Setting
 
-__all__ = ["Outset", "Path", "follow", "outset_of", "spread_levels", "walked"]
+__all__ = ["ALIKE", "Outset", "Path", "follow", "outset_of", "spread_levels", "walked"]
 
 ELEMENTS = 8192  # per sample
 RIDGE = 1e-6  # of the mean square of what is weighed
@@ -41,7 +41,7 @@ LEAST = 1e-9  # of the largest squared error, which counts as none
 ROOTS = (3.0, 7.0, 15.0, 60.0)
 DIGITS = 7
 NEAR = 1e-4  # in the logarithm of the noise level
-ALIKE = 1e-2  # likewise
+ALIKE = 1e-2  # likewise: closer levels are not worth trying apart
 NODES = 4  # of a path that a point between them is found from
 
 
@@ -218,9 +218,11 @@ def follow(
     scheduler = scheduler_of(subject, setting.scheduler)
     found = responses(scheduler, outset.timing, setting.steps, laid)
     scale = _scale_of(scheduler)
-    places = path.scaled(scale).through(levels[1:])
+    places = path.through(levels[1:])
     if found is None or places is None:
         return None
+    after = [*levels[1:], -math.inf]
+    places = [scale(level) * place for level, place in zip(after, places, strict=True)]
     inputs = [1 / scale(level) for level in levels] if outset.weighs_samples else None
     walker = _Walker(found, places, inputs, batch)
     table = replace(in_full(setting.steps), noise_levels=laid)

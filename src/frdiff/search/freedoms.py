@@ -106,7 +106,7 @@ class Freedoms:
     def known(self, number: int) -> int:
         """Steps at the beginning of a run whose calls need not be made to see a number's effect.
 
-        None where features are reused later: those that the calls store are needed then.
+        0 where features are reused later: those that the calls store are needed then.
         """
         place = self.places[number]
         known = place.key if place.kind == "level" else place.key + 1

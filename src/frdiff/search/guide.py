@@ -7,7 +7,7 @@ import numpy as np
 
 from frdiff.policy import RangePolicy, TablePolicy, loads
 from frdiff.policy.checks import check_float, checked_list
-from frdiff.search.follow import Outset, Path, follow, outset_of, spread_levels, walked
+from frdiff.search.follow import ALIKE, Outset, Path, follow, outset_of, spread_levels, walked
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
 from frdiff.search.subject import Batch, Drawn, Subject
@@ -16,7 +16,6 @@ from frdiff.setting import Setting
 __all__ = ["Guide", "followed"]
 
 MOST_ENDS = 2
-ALIKE = 1e-2  # in the logarithm of the noise level
 
 
 def followed(batches: Sequence[Batch]) -> list[Batch]:
