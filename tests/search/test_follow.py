@@ -9,12 +9,13 @@ import torch
 from conftest import ddim, make_dit_pipe, make_pipe
 from frdiff.calls import tensor_of
 from frdiff.sampling import set_scheduler
-from frdiff.search.follow import Path, follow, outset_of, spread_levels, walked
+from frdiff.search.follow import Path, follow, outset_of, walked
 from frdiff.search.guide import Guide, followed
 from frdiff.search.influence import responses
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
 from frdiff.search.space import in_full
+from frdiff.search.spread import Spread
 from frdiff.search.subject import Batch, PipelineSubject
 from frdiff.setting import Setting
 
@@ -37,11 +38,15 @@ def test_a_run_of_few_steps_ends_nearer_to_the_converged_solution(solver):
     truth, path = path_of(subject)
     start = Setting(6, in_full(6), solver)
     outset = outset_of(subject, start, BATCH)
-    table = follow(subject, start, outset, outset.levels, BATCH, path)
+    found = follow(subject, start, outset, outset.levels, BATCH, path)
+    table, missed = found.table, found.missed
     assert table.plan(6).keyframes == tuple(range(6))  # as many calls
     assert [len(row) for row in table.score_weights] == [1, 2, 3, 4, 4, 4]
     plain, found = (subject.draw(replace(start, policy=one), BATCH) for one in (in_full(6), table))
     assert squares(found, truth) < 0.75 * squares(plain, truth)
+    # What it says of itself, of each sample and not of all together.
+    rows = [squares(*pair) for pair in zip(found, truth, strict=True)]
+    assert missed == pytest.approx(np.log(rows).mean(), abs=0.02)
     # And so on samples that it was not made from.
     other = Batch(50, ("1", "2", "3"))
     truth, _ = path_of(subject, other)
@@ -54,7 +59,7 @@ def test_a_run_that_is_on_its_path_takes_its_scores_as_they_are():
     start = Setting(8, in_full(8), "dpm++karras")
     _, path = walked(subject, start, BATCH)
     outset = outset_of(subject, start, BATCH)
-    table = follow(subject, start, outset, outset.levels, BATCH, path)
+    table = follow(subject, start, outset, outset.levels, BATCH, path).table
     assert [row[0] for row in table.score_weights] == pytest.approx([1] * 8, abs=1e-3)
     others = [weight for row in table.score_weights for weight in row[1:]]
     others += table.sample_weights
@@ -67,24 +72,13 @@ def test_other_noise_levels_are_laid_and_own_ones_are_not():
     start = Setting(6, in_full(6), "dpm++")
     outset = outset_of(subject, start, BATCH)
     assert outset.takes_levels and outset.weighs_samples
-    assert follow(subject, start, outset, outset.levels, BATCH, path).noise_levels is None
-    levels = spread_levels(outset.levels)[1]
-    assert list(follow(subject, start, outset, levels, BATCH, path).noise_levels) == levels
+    own = follow(subject, start, outset, outset.levels, BATCH, path)
+    assert own.table.noise_levels is None
+    levels = Spread(5, 1).levels(outset.levels)
+    other = follow(subject, start, outset, levels, BATCH, path)
+    assert list(other.table.noise_levels) == levels
     beyond = [level + 1 for level in levels]
     assert follow(subject, start, outset, beyond, BATCH, path) is None
-
-
-def test_levels_whose_seventh_root_is_even_are_those_of_karras():
-    scheduler = set_scheduler(make_pipe(scheduler=ddim()), "dpm++karras")
-    scheduler.set_timesteps(9)
-    own = scheduler.sigmas[:-1].double().log().tolist()
-    cubic, *higher = spread_levels(own)
-    assert len(higher) == 2  # of four kinds the own one is left out
-    assert spread_levels(cubic)[0] == pytest.approx(own, abs=1e-5)
-    assert (cubic[0], cubic[-1]) == pytest.approx((own[0], own[-1]), abs=1e-6)
-    assert np.diff(np.exp(np.array(cubic) / 3)) == pytest.approx(
-        [(np.exp(own[-1] / 3) - np.exp(own[0] / 3)) / 8] * 8, abs=1e-6
-    )
 
 
 def test_a_cubic_path_is_known_between_its_points():
@@ -135,10 +129,25 @@ def test_a_guide_follows_at_every_guidance_of_a_range_and_remembers(tmp_path):
         notes = Journal(tmp_path / "journal", {})
         guide = Guide(subject, notes, followed(batches))
         measure = Measure(engine, CONVERGED, batches, notes, "half", None, guide.walk)
-        found.append(guide.settings(Setting(6, in_full(6), "dpm++"), measure))
-        # Between the same ends what the solver is matters little.
-        assert guide.settings(Setting(6, in_full(6), "unipc"), measure) == []
-        # 5 kinds of noise levels, 6 steps, 2 scales of 2 samples; or as the journal says.
-        assert guide.spent == 5 * 6 * 2 * 2
+        rivals = [Setting(n, in_full(n), name) for n, name in ((6, "dpm++"), (5, "unipc"))]
+        found.append(guide.settings([*rivals, replace(rivals[0], scheduler="euler")], measure))
+        # Two beginnings of one step; up to 14 kinds of noise levels and the own, of 6 steps and at
+        # 2 scales; 2 samples each. Or as the journal says.
+        assert 2 * 2 + 7 * 6 * 2 * 2 <= guide.spent <= 2 * 2 + 15 * 6 * 2 * 2
+        assert (guide.spent - 4) % 24 == 0
     assert found[0] == found[1]
+    *spread, own = found[0]
+    assert len(spread) == 3 and {setting.steps for setting in found[0]} == {6}
     assert {setting.policy.guidances for setting in found[0]} == {(1.5, 4.0)}
+    laid = [setting.policy.tables[0].noise_levels for setting in found[0]]
+    assert own.scheduler == "dpm++" and laid[-1] is None and len({*laid}) == 4
+
+
+def test_a_guide_knows_nothing_where_no_path_is_known(tmp_path):
+    subject = PipelineSubject(make_dit_pipe(), latents=True)
+    notes = Journal(tmp_path / "journal", {})
+    guide = Guide(subject, notes, [BATCH])
+    noisy = Setting(6, in_full(6), "ddpm")
+    measure = Measure(engine, noisy, [BATCH], notes, "half", None, guide.walk)
+    assert guide.settings([noisy], measure) == []
+    assert guide.settings([], measure) == []

@@ -31,17 +31,15 @@ from frdiff.search.subject import Batch, Drawn, Subject, altered_steps, schedule
 from frdiff.search.tape import taped
 from frdiff.setting import Setting
 
-__all__ = ["ALIKE", "Outset", "Path", "follow", "outset_of", "spread_levels", "walked"]
+__all__ = ["Followed", "Outset", "Path", "follow", "outset_of", "walked"]
 
 ELEMENTS = 8192  # per sample
 RIDGE = 1e-6  # of the mean square of what is weighed
 ROUNDS = 3
 MOST = 20.0  # a weight beyond which nothing is believed
 LEAST = 1e-9  # of the largest squared error, which counts as none
-ROOTS = (3.0, 7.0, 15.0, 60.0)
 DIGITS = 7
 NEAR = 1e-4  # in the logarithm of the noise level
-ALIKE = 1e-2  # likewise: closer levels are not worth trying apart
 NODES = 4  # of a path that a point between them is found from
 
 
@@ -94,6 +92,20 @@ class Outset:
     weighs_samples: bool
 
 
+@dataclass(frozen=True)
+class Followed:
+    """What following came to.
+
+    Attributes:
+        table: steps computed in full, each weighed so that it ends on the path.
+        missed: by how much the samples end off it, the mean over them of the logarithm of the mean
+            squared distance.
+    """
+
+    table: TablePolicy
+    missed: float
+
+
 class _BegunError(Exception):
     """Ends a run after its first call."""
 
@@ -125,22 +137,6 @@ def outset_of(subject: Subject, setting: Setting, batch: Batch) -> Outset | None
         return None
     takes = subject.takes_steps and takes_levels(scheduler)
     return Outset(timings[-1], levels, takes, tape.alike)
-
-
-def spread_levels(levels: Sequence[float]) -> list[list[float]]:
-    """As many noise levels between the same ends, crowded otherwise: Karras' and their kin.
-
-    A root of the noise level is even in them (Karras et al., NeurIPS 2022, arXiv 2206.00364, the
-    7th); the higher the root, the more steps at little noise. Those that are given are left out.
-    """
-    places = np.linspace(0, 1, len(levels))
-    found = []
-    for root in ROOTS:
-        begin, end = (np.exp(level / root) for level in (levels[0], levels[-1]))
-        spread = root * np.log(begin + places * (end - begin))
-        if not np.allclose(spread, levels, atol=ALIKE):
-            found.append([round(float(level), DIGITS) for level in spread])
-    return found
 
 
 def walked(subject: Subject, setting: Setting, batch: Batch) -> tuple[Drawn, Path | None]:
@@ -202,7 +198,7 @@ def follow(
     levels: Sequence[float],
     batch: Batch,
     path: Path,
-) -> TablePolicy | None:
+) -> Followed | None:
     """A table of steps computed in full, each weighed so that it ends on the path.
 
     None where there is none: what a step makes of its score is no number, or the path has not been
@@ -229,7 +225,8 @@ def follow(
     with altered_steps(subject, setting.scheduler, walker.step):
         subject.draw(Setting(setting.steps, table), batch)
     weights = walker.sample_weights or None
-    return replace(table, score_weights=walker.score_weights, sample_weights=weights)
+    table = replace(table, score_weights=walker.score_weights, sample_weights=weights)
+    return Followed(table, walker.missed())
 
 
 class _Walker:
@@ -281,6 +278,12 @@ class _Walker:
             self.sample_weights.append(weights.pop())
         self.score_weights.append(weights)
         return taken.sum(0)
+
+    def missed(self) -> float:
+        """See `Followed.missed`; after the last step."""
+        end = np.tensordot(self._responses[-1], np.stack(self._moves), 1)
+        squares = ((end - self._places[-1]) ** 2).mean(1)
+        return float(np.log(squares + np.finfo(float).tiny).mean())
 
 
 def _fitted(wanted: np.ndarray, terms: Sequence[np.ndarray]) -> list[float]:

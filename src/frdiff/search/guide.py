@@ -1,27 +1,40 @@
 """A guide: knows where the converged solution passes, and lets runs of few steps follow it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from frdiff.policy import RangePolicy, TablePolicy, loads
-from frdiff.policy.checks import check_float, checked_list
-from frdiff.search.follow import ALIKE, Outset, Path, follow, outset_of, spread_levels, walked
+from frdiff.policy.checks import check_float, check_int, checked_list
+from frdiff.search.follow import Followed, Outset, Path, follow, outset_of, walked
 from frdiff.search.journal import Journal
-from frdiff.search.measure import Measure
+from frdiff.search.measure import Measure, digest_of
+from frdiff.search.spread import Spread, ranked_spreads
 from frdiff.search.subject import Batch, Drawn, Subject
 from frdiff.setting import Setting
 
 __all__ = ["Guide", "followed"]
 
-MOST_ENDS = 2
+TRIES = 14
+MEASURED = 3
+ALIKE = 2  # digits of the logarithm of a noise level
 
 
 def followed(batches: Sequence[Batch]) -> list[Batch]:
     """The batches whose paths are followed: the first one at each guidance."""
     first = {batch.guidance: batch for batch in reversed(batches)}
     return [first[guidance] for guidance in sorted(first, key=lambda scale: scale or 0.0)]
+
+
+@dataclass(frozen=True)
+class _Follower:
+    """A policy for the steps and the solver of a setting, and by how much it misses the path."""
+
+    start: Setting
+    policy: TablePolicy | RangePolicy
+    missed: float
 
 
 @dataclass
@@ -39,7 +52,6 @@ class Guide:
     batches: Sequence[Batch]
     spent: float = 0.0
     _paths: dict[int, Path | None] = field(default_factory=dict)
-    _ends: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
 
     def walk(self, truth: Setting, batch: Batch) -> Drawn | None:
         """The converged solution, its path remembered; None where that is not to be followed."""
@@ -48,67 +60,86 @@ class Guide:
         drawn, self._paths[self.batches.index(batch)] = walked(self.subject, truth, batch)
         return drawn
 
-    def settings(self, start: Setting, measure: Measure) -> list[Setting]:
-        """Settings that follow, on the own noise levels and on others between the same ends.
+    def settings(self, rivals: Sequence[Setting], measure: Measure) -> list[Setting]:
+        """Settings that follow, worth measuring: those that end nearest to the path, and the own.
 
-        What the solver is matters little. So there are none where as many steps between these ends
-        were followed already, or between `MOST_ENDS` others.
+        On the noise levels of the best rival, and on others (`frdiff.search.spread`) between the
+        widest ends of any rival; what else the solver is matters little.
 
         Args:
-            start: the pipeline with as many steps, and the solver.
+            rivals: the pipeline with fewer steps, by solver, the best first. Of several numbers of
+                steps the most are taken.
             measure: of the samples that are followed.
         """
-        question = f"following {start.scheduler} {start.steps} {len(self.batches)}"
+        steps = max((rival.steps for rival in rivals), default=0)
+        starts = [rival for rival in rivals if rival.steps == steps]
+        question = f"following {len(self.batches)} of " + " ".join(map(digest_of, starts))
         if question not in self.notes:
-            found = [policy.dumps() for policy in self._tables(start, measure)]
-            self.notes[question] = [self.spent, self._ends[start.steps], found]
-        answer = checked_list("what was followed, in the journal", self.notes[question])
-        self.spent, ends, texts = answer
+            found = self._found(starts, measure)
+            texts = [[starts.index(one.start), one.policy.dumps()] for one in found]
+            self.notes[question] = [self.spent, texts]
+        self.spent, entries = checked_list(
+            "what was followed, in the journal", self.notes[question]
+        )
         check_float("what following took", self.spent, 0, 1e9)
-        self._ends[start.steps] = [_ends(pair) for pair in checked_list("ends", ends)]
-        policies = [loads(text) for text in checked_list("tables in the journal", texts)]
-        return [replace(start, policy=policy) for policy in policies]
+        settings = []
+        for entry in checked_list("tables in the journal", entries):
+            number, text = checked_list("a table in the journal", entry)
+            check_int("the number of a rival in the journal", number, 0, len(starts) - 1)
+            settings.append(replace(starts[number], policy=loads(text)))
+        return settings
 
-    def _tables(self, start: Setting, measure: Measure) -> list[TablePolicy | RangePolicy]:
-        ends = self._ends.setdefault(start.steps, [])
-        if len(ends) == MOST_ENDS:
+    def _found(self, starts: Sequence[Setting], measure: Measure) -> list["_Follower"]:
+        if not measure.true or None in self._paths.values():
             return []
-        outset = outset_of(self.subject, start, self._part(0))
-        if outset is None or not measure.true or None in self._paths.values():
+        outsets = [(start, self._outset(start)) for start in starts]
+        known = [(start, outset) for start, outset in outsets if outset is not None]
+        if not known:
             return []
-        own = outset.levels[0], outset.levels[-1]
-        if any(np.allclose(own, others, atol=ALIKE) for others in ends):
-            return []
-        ends.append(own)
-        levels = [outset.levels, *(spread_levels(outset.levels) if outset.takes_levels else [])]
-        found = [self._followed(start, outset, one) for one in levels]
-        return [policy for policy in found if policy is not None]
+        start, outset = known[0]
+        own = self._follower(start, outset, outset.levels)
+        found = self._spread(known)[:MEASURED]
+        return found if own is None else [*found, own]
 
-    def _followed(
+    def _spread(self, known: Sequence[tuple[Setting, Outset]]) -> list["_Follower"]:
+        """Followers on noise levels that may be laid, the least miss first."""
+        free = [(start, outset) for start, outset in known if outset.takes_levels]
+        if not free:
+            return []
+        start, outset = min(free, key=lambda one: round(one[1].levels[-1], ALIKE))
+        found: dict[Spread, _Follower] = {}
+
+        def miss(spread: Spread) -> float:
+            follower = self._follower(start, outset, spread.levels(outset.levels))
+            if follower is None:
+                return math.inf
+            found[spread] = follower
+            return follower.missed
+
+        return [found[spread] for spread in ranked_spreads(miss, TRIES)]
+
+    def _outset(self, start: Setting) -> Outset | None:
+        batch = self._part(0)
+        self.spent += len(batch.prompts)
+        return outset_of(self.subject, start, batch)
+
+    def _follower(
         self, start: Setting, outset: Outset, levels: Sequence[float]
-    ) -> TablePolicy | RangePolicy | None:
-        tables: list[TablePolicy] = []
+    ) -> "_Follower | None":
+        found: list[Followed] = []
         for number in range(len(self.batches)):
             path, part = self._paths[number], self._part(number)
-            if path is None:
+            one = None if path is None else follow(self.subject, start, outset, levels, part, path)
+            if one is None:
                 return None
-            table = follow(self.subject, start, outset, levels, part, path)
-            if table is None:
-                return None
-            self.spent += table.num_steps * len(part.prompts)
-            tables.append(table)
+            self.spent += one.table.num_steps * len(part.prompts)
+            found.append(one)
         scales = [batch.guidance for batch in self.batches if batch.guidance is not None]
-        return tables[0] if len(tables) == 1 else RangePolicy(scales, tables)
+        tables = [one.table for one in found]
+        policy = tables[0] if len(tables) == 1 else RangePolicy(scales, tables)
+        return _Follower(start, policy, float(np.mean([one.missed for one in found])))
 
     def _part(self, number: int) -> Batch:
         """The samples of the first call of a batch."""
         batch, size = self.batches[number], self.subject.per_call
         return batch if size is None else batch.part(0, size)
-
-
-def _ends(pair: object) -> tuple[float, float]:
-    """First and last noise level of runs that were followed, as a journal has them."""
-    first, last = checked_list("ends of noise levels in the journal", pair)
-    for level in (first, last):
-        check_float("a noise level in the journal", level, -1000, 1000)
-    return first, last

@@ -119,9 +119,9 @@ class Tuner:
         runs = share * max(RUNS - taken, LEARNING)
         return self._decided(candidates + self._learnt(candidates, runs))
 
-    def _following(self, start: Setting) -> list[Setting]:
-        """Settings that follow the converged solution in as many steps."""
-        return [] if self.guide is None else self.guide.settings(start, self.calibration)
+    def _following(self, rivals: Sequence[Setting]) -> list[Setting]:
+        """Settings that follow the converged solution in as many steps as fewer steps have."""
+        return [] if self.guide is None else self.guide.settings(rivals, self.calibration)
 
     def _learnt(self, candidates: list[Candidate], runs: float) -> list[Candidate]:
         """The candidate of the most keyframes with its numbers learnt, if that is paid for.

@@ -57,7 +57,7 @@ class Candidate:
 
 
 OnFound = Callable[[Candidate, int], None]
-Following = Callable[[Setting], Sequence[Setting]]
+Following = Callable[[Sequence[Setting]], Sequence[Setting]]
 
 
 class _Search:
@@ -118,7 +118,7 @@ def search_within(
     quantile: float = 0.5,
     seed: int = 0,
     generation: int = 4,
-    following: Following = lambda fewer_steps: (),
+    following: Following = lambda rivals: (),
     on_found: OnFound = lambda candidate, left: None,
 ) -> list[Candidate]:
     """The best candidate of every part of the search, "fewer steps" first.
@@ -128,7 +128,7 @@ def search_within(
         evaluations: settings to measure at most, fewer steps not counted; two thirds of them
             for shapes.
         climbs: whether to move single keyframes at last, of the best shape and of the best one
-            with another step count.
+            with another step count; only if nothing else is better than the first.
         generation: settings measured at a time; the result depends on it, and on nothing else
             about how they are measured.
         following: settings that follow the converged solution in as many steps as one in full.
@@ -145,7 +145,7 @@ def search_within(
     rivals += search.ranked(_best(search, fewer_steps(budget, space, others)), "fewer steps")
     rivals = search.at_par(rivals)
     found = rivals[:1]
-    followers = [setting for rival in rivals for setting in following(rival.setting)]
+    followers = following([rival.setting for rival in rivals])
     found += search.ranked(followers, "following")[:1]
     search.last = len(measure.asked) + evaluations
     solvers = [rival.setting.scheduler for rival in rivals[:SOLVERS]] or space.solvers
@@ -153,7 +153,8 @@ def search_within(
     if not found and not shapes:
         raise OutOfReachError(f"a budget of {budget:.2f} full steps pays for no run")
     found += [candidate for _, candidate in shapes[:1]]
-    for number, (shape, start) in enumerate(shapes if climbs else ()):
+    leads = bool(shapes) and shapes[0][1] == max(found, key=lambda one: one.quality)
+    for number, (shape, start) in enumerate(shapes if climbs and leads else ()):
         share = search.left // (len(shapes) - number)
         found.append(_climbed(search, shape, start, share, seed, generation))
     return found
