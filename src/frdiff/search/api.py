@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 BATCH = 8
-SCALES = 4  # of guidance, for a range
+SCALES = 3  # of guidance, for a range: the polynomial through more of them swings between
 SEARCHES = 5  # to find out which budget keeps a quality
 SEED_STRIDE = 1_000_003
 
@@ -143,7 +144,7 @@ def tune(
             full step. Larger: fewer steps.
         guidance: guidance scale; None for the pipeline's default. The least and the greatest of a
             range find a policy for all between, whose numbers follow the scale of each call (see
-            `RangePolicy`): samples are drawn at four scales, and what counts is the one at which
+            `RangePolicy`): samples are drawn at three scales, and what counts is the one at which
             least is gained on fewer steps.
         inputs: further arguments of the pipeline, such as a picture to start from or prompt
             embeddings. Where they decide how many samples a call makes, it is called as often as
@@ -369,7 +370,7 @@ def halves_of(
     # Lists are often in some order, and samples must be of all kinds.
     random.Random(seed).shuffle(pool)
     halves = [pool[::2], pool[1::2] or pool]
-    size = max(samples // SCALES, 1) if scales else BATCH
+    size = math.ceil(samples / SCALES) if scales else BATCH
     drawn: Sequence[float | None] = scales or [None]
     batches = []
     for number, half in enumerate(halves):

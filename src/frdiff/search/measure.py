@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -87,7 +88,7 @@ class Measure:
 
     def glance(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
         """The decibels of the samples of the first half of the batches, for each setting."""
-        return self._measured(settings, max(len(self.batches) // 2, 1))
+        return self._measured(settings, math.ceil(len(self.batches) / 2))
 
     def quality(self, values: Sequence[float], quantile: float) -> float:
         """The middle of a setting's decibels; of those at the worst guidance where it varies."""

@@ -36,6 +36,7 @@ BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
 WORTH = 4  # full runs, spent on policies of one budget
 RUNS = 30  # full runs that all takes: what is left of them is spent on learning the best
+RANGE = 10  # more of them for a range of guidance
 LEARNING = 4  # full runs, spent on that at least
 LIBRARIES = ("diffusers", "torch")
 
@@ -116,8 +117,14 @@ class Tuner:
         finalists = sum(candidate.cost for candidate in candidates) + candidates[-1].cost
         taken = self._spent() - before + (truths + finalists) / self.space.full
         share = evaluations / self.evaluations(budget)
-        runs = share * max(RUNS - taken, LEARNING)
+        total = RUNS + (RANGE if self._is_range else 0)
+        runs = share * max(total - taken, LEARNING)
         return self._decided(candidates + self._learnt(candidates, runs))
+
+    @property
+    def _is_range(self) -> bool:
+        low, high = guidance_range(self.calibration.batches) or (0, 0)
+        return low < high
 
     def _following(self, rivals: Sequence[Setting]) -> list[Setting]:
         """Settings that follow the converged solution in as many steps as fewer steps have."""
