@@ -248,13 +248,13 @@ def _keyframes_learnt(
     count: int,
 ) -> tuple[list[int], float]:
     """So many keyframes by learnt gates, and what they cost in full runs of the half."""
-    samples = [(batch.seed + i, name) for batch in half for i, name in enumerate(batch.prompts)]
+    samples = [batch.part(i, i + 1) for batch in half for i in range(len(batch.prompts))]
     question = f"gates, {count} open"
     if question not in notes:
         logits = learn_gates(
             subject,
             num_steps,
-            [Batch(seed, (name,)) for seed, name in samples],
+            samples,
             keyframes=count,
             targets=targets,
             on_iteration=lambda done, loss, _: on_event(

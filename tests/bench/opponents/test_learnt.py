@@ -12,7 +12,7 @@ from frdiff.bench.opponents.freedom import Freedom
 from frdiff.bench.opponents.learnt import best_of, learn, learnt_solver, loss_of
 from frdiff.bench.opponents.levels import levels_of, noise_of
 from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver
-from frdiff.bench.opponents.loops import final_latents
+from frdiff.bench.opponents.loops import final_latents, in_parts
 from frdiff.search.subject import Batch, PipelineSubject
 
 STEPS = 4
@@ -198,3 +198,12 @@ def test_a_solver_is_learnt_from_the_best_start_at_the_best_rate(subject):
     losses = [loss_of(subject, start, parts, wanted) for start in starts]
     assert loss_of(subject, found, parts, wanted) < min(losses)
     assert any(torch.equal(found.levels, start.levels) for start in starts)
+
+
+def test_parts_of_a_batch_are_drawn_as_the_whole_is():
+    batches = [Batch(3, ("1", "2", "3"), 7.5), Batch(9, ("4",), 2.0)]
+    assert in_parts(batches, 2) == [
+        Batch(3, ("1", "2"), 7.5),
+        Batch(5, ("3",), 7.5),
+        Batch(9, ("4",), 2.0),
+    ]

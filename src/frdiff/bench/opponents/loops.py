@@ -74,7 +74,7 @@ def converged_latents(subject: PipelineSubject, batches: Sequence[Batch]) -> lis
 def in_parts(batches: Sequence[Batch], size: int) -> list[Batch]:
     """The same samples, at most `size` drawn together."""
     return [
-        Batch(batch.seed + start, batch.prompts[start : start + size])
+        batch.part(start, start + size)
         for batch in batches
         for start in range(0, len(batch.prompts), size)
     ]
