@@ -53,6 +53,7 @@ class Progress:
         opens: whether they are the first of a run.
         opening: what step 0 does.
         first_weight: of its score.
+        first_guidance: of how its score's halves differ; None adds none.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
         sample_weight: of the sample, added to the score of a keyframe or jump; None adds none.
         threshold: the change of group 0 beyond which the next call computes after all; None once
@@ -71,7 +72,8 @@ class Progress:
         sizes = [groups.count(group) for group in range(self._count)]
         self.opening = policy.opening
         self._leans = policy.sample_weights is not None
-        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast)
+        guides = policy.guidance_weights is not None
+        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast, guides)
         self.start()
 
     def start(self) -> None:
@@ -82,6 +84,8 @@ class Progress:
         self.reusing = False
         self.opens, self.blends = True, self.opening.corrects
         self.first_weight = self.opening.score_weights[0]
+        guidance = self.opening.guidance_weights
+        self.first_guidance = guidance[0] if guidance else None
         self.sample_weight: Tensor | float | None = (
             self.opening.sample_weight if self._leans else None
         )

@@ -18,7 +18,8 @@ from frdiff.policy.table import TablePolicy
 __all__ = ["RangePolicy", "shares_at"]
 
 MAX_TABLES = 8
-NUMBERS = ("score_weights", "sample_weights", "noise_levels")  # that follow the scale
+# What follows the scale.
+NUMBERS = ("score_weights", "sample_weights", "guidance_weights", "noise_levels")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class RangePolicy(Policy):
     """What `tune` finds for a range of guidance: a table whose numbers follow the scale.
 
     How a sampler is best run changes with guidance, smoothly. The tables given are for some scales;
-    `at` makes the one for any between, its score weights, sample weights and noise levels on the
+    `at` makes the one for any between, its weights and noise levels on the
     polynomial through theirs in the logarithm of the scale. What is computed at which step, and so
     what a run costs, is the same throughout.
 
@@ -132,6 +133,11 @@ class RangePolicy(Policy):
         return self._middle.sample_weights
 
     @property
+    def guidance_weights(self) -> Sequence[Sequence[float]] | None:  # type: ignore[override]
+        """Of the table for the middle of the range."""
+        return self._middle.guidance_weights
+
+    @property
     def opening(self) -> Step:
         """What step 0 does in the middle of the range."""
         return self._middle.opening
@@ -185,7 +191,14 @@ def _frame(table: TablePolicy) -> tuple[str, Any]:
         None if (rows := getattr(table, name)) is None else tuple(np.size(row) for row in rows)
         for name in NUMBERS
     ]
-    bare = replace(table, score_weights=None, sample_weights=None, noise_levels=None, origin=None)
+    bare = replace(
+        table,
+        score_weights=None,
+        sample_weights=None,
+        guidance_weights=None,
+        noise_levels=None,
+        origin=None,
+    )
     return bare.dumps(), tuple(shapes)
 
 

@@ -45,6 +45,10 @@ class TablePolicy(Policy):
             is as long as its score.
         sample_weights: per step, how much of the sample, as the denoiser gets it, is added to the
             score of a keyframe or jump; None adds none.
+        guidance_weights: per step, of how the halves of the last keyframes' scores differ, newest
+            first, a keyframe's own as its first: where guidance computes each sample with a
+            condition and without in one call, so much more of the difference is added to the score
+            of a keyframe or jump. Nothing is added elsewhere; None adds nowhere.
         noise_levels: logarithm of the noise level of every step, falling, laid on the scheduler
             when it sets its timesteps; None leaves it its own.
         forecast_weights: per step and group, weights of the group's last stored features, newest
@@ -65,6 +69,7 @@ class TablePolicy(Policy):
     mixing_weights: Sequence[float] | None = None
     score_weights: Sequence[Sequence[float]] | None = None
     sample_weights: Sequence[float] | None = None
+    guidance_weights: Sequence[Sequence[float]] | None = None
     noise_levels: Sequence[float] | None = None
     forecast_weights: Sequence[Sequence[Sequence[float]] | None] | None = None
     checked: bool = False
@@ -97,6 +102,9 @@ class TablePolicy(Policy):
             for weight in weights:
                 check_float("a sample weight", weight, -MAX_WEIGHT, MAX_WEIGHT)
             self._set("sample_weights", tuple(weights))
+        if self.guidance_weights is not None:
+            rows = self._per_step("guidance_weights", self.guidance_weights)
+            self._set("guidance_weights", tuple(map(_checked_guidance, rows)))
         if self.noise_levels is not None:
             levels = self._per_step("noise_levels", self.noise_levels)
             for level in levels:
@@ -122,6 +130,8 @@ class TablePolicy(Policy):
         content = super().to_dict()
         if not self.checked:
             del content["checked"]  # as in files from before there was such a thing
+        if self.guidance_weights is None:
+            del content["guidance_weights"]  # likewise
         return content | {"origin": None if self.origin is None else self.origin.to_dict()}
 
     @property
@@ -140,10 +150,12 @@ class TablePolicy(Policy):
     def learnt(self) -> bool:
         """Whether anything fits the steps of one run alone.
 
-        That is score weights that sum to other than 1, weights of samples, and noise levels.
+        That is score weights that sum to other than 1, weights of samples and of guidance, and
+        noise levels.
         """
         free = not all(map(sums_to_one, self.score_weights or ()))
-        return free or self.noise_levels is not None or any(self.sample_weights or ())
+        free = free or any(self.sample_weights or ()) or any(map(any, self.guidance_weights or ()))
+        return free or self.noise_levels is not None
 
     @property
     def opening(self) -> Step:
@@ -236,12 +248,23 @@ class TablePolicy(Policy):
         computed = frozenset(self.computed[index])
         scores = (1.0,) if self.score_weights is None else tuple(self.score_weights[index])
         sample = 0.0 if self.sample_weights is None else self.sample_weights[index]
+        guidance = () if self.guidance_weights is None else tuple(self.guidance_weights[index])
         if len(computed) == len(self.groups):
-            return Step(Action.KEYFRAME, score_weights=scores, sample_weight=sample)
+            return Step(
+                Action.KEYFRAME,
+                score_weights=scores,
+                sample_weight=sample,
+                guidance_weights=guidance,
+            )
         weight = 1.0 if self.mixing_weights is None else self.mixing_weights[index]
         if weight == 0:
             return Step(
-                Action.JUMP, 0.0, score_weights=scores, sample_weight=sample, checked=self.checked
+                Action.JUMP,
+                0.0,
+                score_weights=scores,
+                sample_weight=sample,
+                guidance_weights=guidance,
+                checked=self.checked,
             )
         row = None if self.forecast_weights is None else self.forecast_weights[index]
         forecast = None if row is None else tuple(tuple(weights) for weights in row)
@@ -315,6 +338,12 @@ class TablePolicy(Policy):
                     f"step {index} reuses features, so it can add no sample to its score, got the "
                     f"weight {self.sample_weights[index]:g}"
                 )
+            if step.action is Action.REUSE and self.guidance_weights:
+                if any(self.guidance_weights[index]):
+                    raise ValueError(
+                        f"step {index} reuses features, so it can weigh no guidance, got the "
+                        f"weights {quote(self.guidance_weights[index])}"
+                    )
             for group, weights in enumerate(step.forecast_weights or ()):
                 if group not in step.computed and len(weights) > stored[group]:
                     raise ValueError(
@@ -326,11 +355,22 @@ class TablePolicy(Policy):
 
     @staticmethod
     def _check_scores(index: int, step: Step, stored: int) -> None:
-        if len(step.score_weights) > stored:
+        weighed = max(len(step.score_weights), len(step.guidance_weights))
+        if weighed > stored:
             raise ValueError(
-                f"step {index} weighs {len(step.score_weights)} scores, the keyframes up to it "
-                f"have {stored}"
+                f"step {index} weighs {weighed} scores, the keyframes up to it have {stored}"
             )
+
+
+def _checked_guidance(row: object) -> tuple[float, ...]:
+    weights = checked_list("guidance weights of a step", row)
+    if len(weights) > MAX_WEIGHTS:
+        raise ValueError(
+            f"guidance weights of a step must be at most {MAX_WEIGHTS}, got {len(weights)}"
+        )
+    for weight in weights:
+        check_float("a guidance weight", weight, -MAX_WEIGHT, MAX_WEIGHT)
+    return tuple(weights)
 
 
 def _gap(keyframes: Iterable[int], keyframe: int) -> int:

@@ -3,7 +3,8 @@
 Where the samples of a run with few steps should be at each of its noise levels is known: where the
 converged solution passes. Step by step the weights of the scores so far, and of the sample, are
 those that bring the samples nearest to it, by least squares on a few samples; the run goes on from
-where they lead, so later steps make up for what earlier ones could not. It takes one run of those
+where they lead, so later steps make up for what earlier ones could not. Where guidance computes
+samples with a condition and without, how both differ is weighed too. It takes one run of those
 samples, and is where learning begins (`frdiff.search.learn`).
 """
 
@@ -24,6 +25,7 @@ from frdiff.levels import noise_coordinates, takes_levels
 from frdiff.policy import TablePolicy
 from frdiff.policy.table import MAX_WEIGHTS
 from frdiff.run import Run
+from frdiff.search.hearing import hearing
 from frdiff.search.influence import responses
 from frdiff.search.record import elements_of
 from frdiff.search.space import in_full
@@ -34,6 +36,7 @@ from frdiff.setting import Setting
 __all__ = ["Followed", "Outset", "Path", "follow", "outset_of", "walked"]
 
 ELEMENTS = 8192  # per sample
+DIFFERENCES = 3  # of the halves of scores that are weighed
 RIDGE = 1e-6  # of the mean square of what is weighed
 ROUNDS = 3
 MOST = 20.0  # a weight beyond which nothing is believed
@@ -222,10 +225,21 @@ def follow(
     inputs = [1 / scale(level) for level in levels] if outset.weighs_samples else None
     walker = _Walker(found, places, inputs, batch)
     table = replace(in_full(setting.steps), noise_levels=laid)
-    with altered_steps(subject, setting.scheduler, walker.step):
+    with (
+        hearing(subject) as heard,
+        altered_steps(
+            subject,
+            setting.scheduler,
+            lambda score, sample: walker.step(score, sample, heard.difference(score)),
+        ),
+    ):
         subject.draw(Setting(setting.steps, table), batch)
-    weights = walker.sample_weights or None
-    table = replace(table, score_weights=walker.score_weights, sample_weights=weights)
+    table = replace(
+        table,
+        score_weights=walker.score_weights,
+        sample_weights=walker.sample_weights or None,
+        guidance_weights=walker.guidance_weights if any(walker.guidance_weights) else None,
+    )
     return Followed(table, walker.missed())
 
 
@@ -240,7 +254,7 @@ class _Walker:
         batch: that is drawn.
 
     Attributes:
-        score_weights, sample_weights: chosen so far.
+        score_weights, sample_weights, guidance_weights: chosen so far.
     """
 
     def __init__(
@@ -255,19 +269,28 @@ class _Walker:
         self._inputs = inputs
         self._batch = batch
         self._moves: list[np.ndarray] = []  # the first sample, and the scores taken
-        self._stored: list[Tensor] = []
+        self._scores: list[Tensor] = []
+        self._differences: list[Tensor] = []
         self.score_weights: list[list[float]] = []
+        self.guidance_weights: list[list[float]] = []
         self.sample_weights: list[float] = []
 
-    def step(self, score: Tensor, sample: Tensor) -> Tensor:
-        """The score that the next step takes instead of `score`."""
+    def step(self, score: Tensor, sample: Tensor, difference: Tensor | None = None) -> Tensor:
+        """The score that the next step takes instead of `score`.
+
+        Args:
+            difference: of the halves that guidance makes the score of; None where there are none.
+        """
         number = len(self.score_weights)
         if not number:
             self._moves.append(_rows(sample, self._batch))
         takes = self._responses[number, : number + 2]
         rest = np.tensordot(takes[:-1], np.stack(self._moves), 1)
-        self._stored = [score, *self._stored][:MAX_WEIGHTS]
-        terms = list(self._stored)
+        self._scores = [score, *self._scores][:MAX_WEIGHTS]
+        self._differences = (
+            [] if difference is None else [difference, *self._differences][:DIFFERENCES]
+        )
+        terms = [*self._scores, *self._differences]
         if self._inputs is not None:
             terms.append(sample * self._inputs[number])
         rows = [_rows(term, self._batch) for term in terms]
@@ -276,7 +299,8 @@ class _Walker:
         self._moves.append(_rows(taken.sum(0), self._batch))
         if self._inputs is not None:
             self.sample_weights.append(weights.pop())
-        self.score_weights.append(weights)
+        self.score_weights.append(weights[: len(self._scores)])
+        self.guidance_weights.append(weights[len(self._scores) :])
         return taken.sum(0)
 
     def missed(self) -> float:

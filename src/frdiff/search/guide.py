@@ -135,7 +135,7 @@ class Guide:
             self.spent += one.table.num_steps * len(part.prompts)
             found.append(one)
         scales = [batch.guidance for batch in self.batches if batch.guidance is not None]
-        tables = [one.table for one in found]
+        tables = _alike([one.table for one in found])
         policy = tables[0] if len(tables) == 1 else RangePolicy(scales, tables)
         return _Follower(start, policy, float(np.mean([one.missed for one in found])))
 
@@ -143,3 +143,15 @@ class Guide:
         """The samples of the first call of a batch."""
         batch, size = self.batches[number], self.subject.per_call
         return batch if size is None else batch.part(0, size)
+
+
+def _alike(tables: list[TablePolicy]) -> list[TablePolicy]:
+    """The tables with guidance weights of 0 where others have some: at scale 1 nothing guides."""
+    rows = next((table.guidance_weights for table in tables if table.guidance_weights), None)
+    if rows is None:
+        return tables
+    none = [[0.0] * len(row) for row in rows]
+    return [
+        table if table.guidance_weights else replace(table, guidance_weights=none)
+        for table in tables
+    ]
