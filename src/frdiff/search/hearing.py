@@ -62,7 +62,7 @@ def hearing(subject: Subject) -> Iterator[Hearing]:
             row.restore()
 
 
-def _apart(scores: list[Tensor], sample: Tensor | None) -> Tensor | None:
+def _apart(scores: tuple[Tensor, ...], sample: Tensor | None) -> Tensor | None:
     """See `apart`; None too where the halves of the sample are not the same."""
     if len(scores) != 1 or sample is None or len(sample) % 2:
         return None
