@@ -36,6 +36,7 @@ LEARNT = replace(
     score_weights=[[0.8], *[[0.9]] * 3, *[[1.4, -0.5]] * 4, [0.8], [1.1], [1.7, -0.6], [1.2]],
 )
 LEANT = replace(LEARNT, sample_weights=[0.1, 0.0, -0.05, *[0.02] * 9])
+GUIDED = replace(LEANT, guidance_weights=[[0.2], [], [0.1, -0.3], *[[0.1, 0.1]] * 9])
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:the plan computes 100%"),
@@ -60,8 +61,17 @@ def eager(policy, **options):
 @pytest.mark.parametrize("order", ["apply-compile", "compile-apply", "compile-run-apply"])
 @pytest.mark.parametrize(
     ("policy", "kinds"),
-    [(FORECAST, 2), (PAPER, 3), (EVERY, 1), (TABLE, 4), (CORRECTED, 3), (LEARNT, 3), (LEANT, 3)],
-    ids=["forecast", "paper", "every", "table", "corrected", "learnt", "leant"],
+    [
+        (FORECAST, 2),
+        (PAPER, 3),
+        (EVERY, 1),
+        (TABLE, 4),
+        (CORRECTED, 3),
+        (LEARNT, 3),
+        (LEANT, 3),
+        (GUIDED, 3),
+    ],
+    ids=["forecast", "paper", "every", "table", "corrected", "learnt", "leant", "guided"],
 )
 def test_one_graph_per_kind_of_step(order, policy, kinds):
     unet, scheduler = make_unet(), ddim()

@@ -112,10 +112,9 @@ class Tuner:
             following=self._following,
             on_found=on_found,
         )
-        # The converged solution of both halves, this search, and the finalists on the other half.
-        truths = 2 * self.space.cost(self.truth.setting)
-        finalists = sum(candidate.cost for candidate in candidates) + candidates[-1].cost
-        taken = self._spent() - before + (truths + finalists) / self.space.full
+        # The converged solution, this search, the finalists on the other half, and what is learnt.
+        finalists = sum(candidate.cost for candidate in candidates) + 2 * candidates[-1].cost
+        taken = self._spent() - before + (self._truths + finalists) / self.space.full
         share = evaluations / self.evaluations(budget)
         total = RUNS + (RANGE if self._is_range else 0)
         runs = share * max(total - taken, LEARNING)
@@ -241,6 +240,16 @@ class Tuner:
         origin = self._origin(best, rounded)
         return Tuned(replace(policy, origin=origin), tuple(candidates), tuple(held_out), chosen)
 
+    @property
+    def _truths(self) -> float:
+        """The cost of the converged solution of both halves, and of choosing it, in full steps."""
+        choosing = AGREED * self.truth.drawn / self._samples
+        return 2 * self.space.cost(self.truth.setting) + choosing
+
+    @property
+    def _samples(self) -> int:
+        return sum(len(batch.prompts) for batch in self.calibration.batches)
+
     def _spent(self) -> float:
         """The cost of all that was drawn so far, in full runs of the calibration half."""
         measured = sum(half.cost(self.space.cost) for half in (self.calibration, self.held_out))
@@ -248,9 +257,8 @@ class Tuner:
         few += sum(map(self.space.cost, self.space.steered.values()))
         few = RECORDED * few + AGREED * self.truth.drawn
         few += 0.0 if self.guide is None else self.guide.spent
-        samples = sum(len(batch.prompts) for batch in self.calibration.batches)
         learning = sum(learnt.spent for learnt in self.learnt.values())
-        return (measured + few / samples + learning) / self.space.full
+        return (measured + few / self._samples + learning) / self.space.full
 
     def cheapest(self, decibels: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The cheapest policy that keeps a quality, by bisection over budgets.
