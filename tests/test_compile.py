@@ -36,7 +36,7 @@ LEARNT = replace(
     score_weights=[[0.8], *[[0.9]] * 3, *[[1.4, -0.5]] * 4, [0.8], [1.1], [1.7, -0.6], [1.2]],
 )
 LEANT = replace(LEARNT, sample_weights=[0.1, 0.0, -0.05, *[0.02] * 9])
-GUIDED = replace(LEANT, guidance_weights=[[0.2], [], [0.1, -0.3], *[[0.1, 0.1]] * 9])
+GUIDED = replace(LEANT, guidance_weights=[0.2, 0.0, -0.3, *[0.0] * 3, 0.5, *[0.0] * 5])
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:the plan computes 100%"),

@@ -17,17 +17,15 @@ def table(rows, **changes):
     return TablePolicy(STEPS, [(0,)] * STEPS, guidance_weights=rows, targets=(), **changes)
 
 
-# With a condition is the second half in Stable Diffusion's pipelines.
-MORE = table([[-1.5]] * STEPS)
-# Even steps as they are, and odd ones make up for them from their last score.
-BOTH = table([[0.0], *[[-2.0, 0.5], [0.0]] * 5, [-1.0]])
+# With a condition is the second half in Stable Diffusion's pipelines, and the first in DiT's.
+MORE = table([1.5] * STEPS)
 
 
 def test_what_is_added_to_both_halves_is_added_to_what_guidance_makes_of_them():
     sample = torch.tensor([1.0, 2.0, 1.0, 2.0])[:, None]
     score = torch.tensor([1.0, 2.0, 4.0, 8.0])[:, None]
-    assert apart(score, sample).ravel().tolist() == [-3.0, -6.0]
-    (found,) = guided((score,), (score * -0.5,), sample)
+    assert apart(score, sample).ravel().tolist() == [3.0, 6.0]
+    (found,) = guided((score,), (score,), sample, 0.5)
     assert found.ravel().tolist() == [2.5, 5.0, 5.5, 11.0]
 
     def made(halves, scale):
@@ -45,7 +43,7 @@ def test_what_is_added_to_both_halves_is_added_to_what_guidance_makes_of_them():
 )
 def test_nothing_is_added_where_there_are_no_halves(sample):
     score = torch.tensor([1.0, 2.0, 4.0, 8.0])[:, None]
-    (found,) = guided((score,), (score,), sample)
+    (found,) = guided((score,), (score,), sample, 1.0)
     assert torch.equal(found, score)
     assert apart(torch.ones(3, 1), torch.ones(3, 1)) is None
 
@@ -69,79 +67,57 @@ def test_so_it_may_where_the_condition_comes_first():
 
     pipe = make_dit_pipe()
     wanted = drawn(4.5)
-    with frdiff.apply(pipe, table([[1.5]] * STEPS)):
+    with frdiff.apply(pipe, table([-1.5] * STEPS)):
         assert drawn(3.0) == pytest.approx(wanted, abs=1e-4)
 
 
-def test_earlier_scores_are_weighed_as_a_loop_by_hand_does():
+def test_the_own_score_is_guided_and_earlier_ones_weighed_as_they_were_computed():
+    policy = table([0.0, *[-2.0, 0.5] * 5, 1.0], score_weights=[[1.0], *[[1.5, -0.5]] * 11])
     unet, scheduler = make_unet(), ddim()
-    with frdiff.apply(unet, BOTH, scheduler=scheduler):
+    with frdiff.apply(unet, policy, scheduler=scheduler):
         found = loop(unet, scheduler, STEPS)
     seen = []
 
     def by_hand(model_input, t, text):
         score = unet(model_input, t, text)
         one, other = score.sample.chunk(2)
-        seen.insert(0, one - other)
-        rows = BOTH.guidance_weights[len(seen) - 1]
-        more = sum(weight * part for weight, part in zip(rows, seen, strict=False))
-        score.sample = score.sample + torch.cat([more, more])
-        return score
+        seen.insert(0, score.sample)
+        more = policy.guidance_weights[len(seen) - 1] * (other - one)
+        weighed = 1.5 * seen[0] - 0.5 * seen[1] if len(seen) > 1 else seen[0]
+        return type(score)(sample=weighed + torch.cat([more, more]))
 
     torch.testing.assert_close(found, loop(by_hand, ddim(), STEPS), rtol=1e-4, atol=1e-5)
 
 
-def test_a_jump_weighs_those_of_its_keyframes():
-    jumps = TablePolicy(STEPS, [(0,), ()] * 6, mixing_weights=[1, 0] * 6, targets=())
-    more = replace(jumps, guidance_weights=[[0.0], [-1.0]] * 6)
-    unet, scheduler = make_unet(), ddim()
-    calls = []
-
-    def by_hand(model_input, t, text):
-        if not len(calls) % 2:
-            calls.append(unet(model_input, t, text))
-            return calls[-1]
-        calls.append(None)
-        score = calls[-2]
-        one, other = score.sample.chunk(2)
-        return type(score)(sample=score.sample - torch.cat([one - other] * 2))
-
-    wanted = loop(by_hand, ddim(), STEPS)
-    with frdiff.apply(unet, more, scheduler=scheduler) as run:
-        torch.testing.assert_close(loop(unet, scheduler, STEPS), wanted, rtol=1e-4, atol=1e-5)
-    assert (run.stats.keyframes, run.stats.jumps) == (6, 6)
-
-
 def test_it_survives_the_file_and_files_without_it_are_as_they_were():
-    assert loads(BOTH.dumps()) == BOTH
-    assert BOTH.learnt and BOTH.score_depth == 2
-    bare = replace(BOTH, guidance_weights=None)
+    assert loads(MORE.dumps()) == MORE and MORE.learnt
+    bare = replace(MORE, guidance_weights=None)
     assert "guidance_weights" not in bare.dumps() and not bare.learnt
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("weights", "words"),
     [
-        ([[1.0]] * 5, "one row per step"),
-        ([1.0] * STEPS, "guidance weights of a step must be"),
-        ([[float("nan")]] * STEPS, "a guidance weight must be"),
-        ([[0.0] * 5] * STEPS, "at most 4, got 5"),
-        ([[1.0, 1.0]] * STEPS, "step 0 weighs 2 scores, the keyframes up to it have 1"),
+        ([1.0] * 5, "one row per step"),
+        ([[1.0]] * STEPS, "a guidance weight must be"),
+        ([float("nan")] * STEPS, "a guidance weight must be"),
     ],
 )
-def test_what_is_no_guidance_weight_is_refused(rows, words):
+def test_what_is_no_guidance_weight_is_refused(weights, words):
     with pytest.raises((TypeError, ValueError), match=words):
-        table(rows)
+        table(weights)
 
 
-def test_a_reuse_step_can_weigh_none():
-    rows = [[0.0], [0.5], *[[0.0]] * 10]
-    with pytest.raises(ValueError, match=r"step 1 reuses features, so it can weigh no guidance"):
-        TablePolicy(STEPS, [(0,), (), *[(0,)] * 10], guidance_weights=rows)
+@pytest.mark.parametrize("mixing", [0.0, 1.0], ids=["jump", "reuse"])
+def test_only_keyframes_have_halves(mixing):
+    rows, weights = [(0,), (), *[(0,)] * 10], [0.0, 0.5, *[0.0] * 10]
+    mixings = [1.0, mixing, *[1.0] * 10]
+    with pytest.raises(ValueError, match=r"step 1 is no keyframe, so its score has no halves"):
+        TablePolicy(STEPS, rows, mixing_weights=mixings, guidance_weights=weights)
 
 
 def test_those_of_a_range_follow_the_scale():
-    policy = RangePolicy([1.0, 4.0], [table([[0.0]] * STEPS), MORE])
-    assert policy.at(2.0).guidance_weights == tuple([(-0.75,)] * STEPS)
+    policy = RangePolicy([1.0, 4.0], [table([0.0] * STEPS), MORE])
+    assert policy.at(2.0).guidance_weights == (0.75,) * STEPS
     with pytest.raises(ValueError, match="alike"):
         RangePolicy([1.0, 4.0], [replace(MORE, guidance_weights=None), MORE])

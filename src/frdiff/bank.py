@@ -119,7 +119,6 @@ class Bank:
         depth: steps kept per target.
         score_depth: keyframes whose scores are kept.
         order: of the extrapolation, at most depth - 1; it takes one stored step more.
-        guides: whether steps weigh how the halves of scores differ.
     """
 
     def __init__(
@@ -128,9 +127,7 @@ class Bank:
         depth: int,
         score_depth: int = 0,
         order: int | None = None,
-        guides: bool = False,
     ) -> None:
-        self.guides = guides
         self.taken = depth if order is None else order + 1
         self._sizes = groups, depth, score_depth
         self.contexts: list[Context] = []
@@ -219,7 +216,6 @@ class Bank:
 
     def aim(self, coordinate: float, step: Step) -> None:
         """Set the weights that a step at `coordinate` reads, in every context."""
-        own = step.action is Action.KEYFRAME
         for context in self.used():
             for group, shelf in enumerate(context.shelves):
                 if step.action is not Action.REUSE or group in step.computed:
@@ -234,11 +230,9 @@ class Bank:
             if not step.score_weights:
                 context.scores.aim(extrapolation_weights(kept[: self.taken], coordinate))
             else:
+                own = step.action is Action.KEYFRAME
                 fits = len(step.score_weights) <= max(len(kept) + own, 1)
                 context.scores.aim(step.score_weights if fits else (1.0,))
-            if self.guides:
-                fits = len(step.guidance_weights) <= len(kept) + own
-                context.scores.guide(step.guidance_weights if fits else ())
             if step.checked:
                 context.scores.check(self.taken - 1)
 

@@ -1,9 +1,8 @@
-"""Halves: what classifier-free guidance computes in one call, with a condition and without.
+"""Halves: what classifier-free guidance computes in one call, without a condition and with it.
 
 A guided pipeline gives the denoiser every sample twice, and what its solver gets lies on the line
 through both halves of the score: `one + scale * (other - one)`. So what is added to both halves is
-added to what the solver gets, whatever the scale; and how the halves differ is a direction of its
-own, in which a step may go farther or less far than the scale says.
+added to what the solver gets; and where that is a share of how they differ, the scale is another.
 """
 
 import torch
@@ -13,7 +12,7 @@ __all__ = ["apart", "guided"]
 
 
 def apart(score: Tensor, sample: Tensor | None) -> Tensor | None:
-    """How the halves of a score differ, the first less the second: shape (N / 2, ...).
+    """How the halves of a score differ, the second less the first: shape (N / 2, ...).
 
     Zero where the halves of the sample are not the same, so that no value leaves the device. None
     where there are no halves.
@@ -27,22 +26,29 @@ def apart(score: Tensor, sample: Tensor | None) -> Tensor | None:
         return None
     one, other = sample.chunk(2)
     first, second = score.chunk(2)
-    return (first - second) * (one == other).all()
+    return (second - first) * (one == other).all()
 
 
 def guided(
-    scores: tuple[Tensor, ...], weighed: tuple[Tensor, ...], sample: Tensor | None
+    scores: tuple[Tensor, ...],
+    computed: tuple[Tensor, ...],
+    sample: Tensor | None,
+    weight: Tensor | float,
 ) -> tuple[Tensor, ...]:
-    """The scores with how the halves of `weighed` differ added to both of their halves.
+    """The scores with so much of how the halves of the computed ones differ in both halves.
 
     Args:
         scores: one per stream.
-        weighed: as many: sums of scores, weighed with guidance weights.
-        sample: that the denoiser was given.
+        computed: as many, as the denoiser returned them.
+        sample: that it was given.
+        weight: by which the guidance scale grows where the second half has the condition, as in
+            most pipelines, and shrinks where the first has.
     """
     found = []
-    for score, part in zip(scores, weighed, strict=True):
-        difference = apart(part, sample)
-        both = None if difference is None else torch.cat([difference, difference])
-        found.append(score if both is None else score + both.to(score))
+    for score, own in zip(scores, computed, strict=True):
+        difference = apart(own, sample)
+        if difference is not None:
+            added = (difference * weight).to(score)
+            score = score + torch.cat([added, added])
+        found.append(score)
     return tuple(found)

@@ -241,8 +241,7 @@ class DenoiserPatch:
             context.called = True
             if now.action == Action.JUMP and earlier is not None:
                 form, scores = earlier
-                weighed = context.scores.weighed(0, None)
-                return filled(form, _altered(scores, weighed, (args, kwargs), now.sample_weight))
+                return filled(form, _leant(scores, (args, kwargs), now.sample_weight))
             if not now.reusing:
                 context.stored, context.outline = True, shapes
             result = compute(*args, **kwargs)
@@ -254,9 +253,11 @@ class DenoiserPatch:
             blended = context.scores.blended(0, now.first_weight) if blends else None
             if blended is None:
                 return result
-            weighed = context.scores.weighed(0, now.first_guidance)
-            altered = _altered(blended, weighed, (args, kwargs), now.sample_weight)
-            return filled(form_of(result), altered)
+            if now.guidance_weight is not None:
+                sample = sample_in((args, kwargs))
+                blended = guided(blended, tensors_in(result), sample, now.guidance_weight)
+            leant = _leant(blended, (args, kwargs), now.sample_weight)
+            return filled(form_of(result), leant)
 
         setattr(self._wrap(self.denoiser, forward), _MARK, self)
 
@@ -273,18 +274,6 @@ def _mixed(earlier: tuple[Tensor, ...], result: Any, weight: Tensor) -> Any:
     """The result with its scores mixed with earlier ones."""
     pairs = zip(earlier, tensors_in(result), strict=True)
     return filled(form_of(result), [torch.lerp(old, new, weight.to(new)) for old, new in pairs])
-
-
-def _altered(
-    scores: tuple[Tensor, ...],
-    weighed: tuple[Tensor, ...] | None,
-    inputs: Any,
-    sample_weight: Tensor | float | None,
-) -> tuple[Tensor, ...]:
-    """The scores with what is weighed for guidance, and so much of the sample."""
-    if weighed is not None:
-        scores = guided(scores, weighed, sample_in(inputs))
-    return _leant(scores, inputs, sample_weight)
 
 
 def _leant(

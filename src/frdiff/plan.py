@@ -36,9 +36,8 @@ class Step:
             than one make up for what the steps before it missed.
         sample_weight: of the sample as the denoiser gets it, added to the score of a keyframe or
             jump.
-        guidance_weights: of how the halves of the last keyframes' scores differ, newest first, a
-            keyframe's own as its first; the sum is added to both halves of the score of a keyframe
-            or jump, see `frdiff.halves`.
+        guidance_weight: of how the halves of a keyframe's score differ, added to both of them: by
+            so much the guidance scale is another there, see `frdiff.halves`.
         checked: whether a jump's extrapolation goes only as far as the last keyframe bears it out,
             see `frdiff.forecast.trust`.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
@@ -51,16 +50,16 @@ class Step:
     forecast_weights: tuple[tuple[float, ...], ...] | None = None
     score_weights: tuple[float, ...] = (1.0,)
     sample_weight: float = 0.0
-    guidance_weights: tuple[float, ...] = ()
+    guidance_weight: float = 0.0
     checked: bool = False
     threshold: float | None = None
 
     @property
     def corrects(self) -> bool:
         """Whether it is a keyframe that does not take its own score as it is."""
-        as_it_is = self.score_weights in ((), (1.0,)) and not self.sample_weight
-        as_it_is = as_it_is and not any(self.guidance_weights)
-        return self.action is Action.KEYFRAME and not as_it_is
+        as_it_is = self.score_weights in ((), (1.0,))
+        leans = self.sample_weight or self.guidance_weight
+        return self.action is Action.KEYFRAME and bool(leans or not as_it_is)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Plan:
     def score_depth(self) -> int:
         """The most scores that a step weighs; 0 if none weighs an earlier one."""
         weighed = (
-            max(len(step.score_weights), len(step.guidance_weights))
+            len(step.score_weights)
             for step in self.steps
             if step.mixing_weight < 1 or step.corrects
         )

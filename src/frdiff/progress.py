@@ -53,9 +53,9 @@ class Progress:
         opens: whether they are the first of a run.
         opening: what step 0 does.
         first_weight: of its score.
-        first_guidance: of how its score's halves differ; None adds none.
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
         sample_weight: of the sample, added to the score of a keyframe or jump; None adds none.
+        guidance_weight: of how the halves of a keyframe's score differ; None adds none.
         threshold: the change of group 0 beyond which the next call computes after all; None once
             that is decided.
         change: of group 0 since the last keyframe.
@@ -72,8 +72,8 @@ class Progress:
         sizes = [groups.count(group) for group in range(self._count)]
         self.opening = policy.opening
         self._leans = policy.sample_weights is not None
-        guides = policy.guidance_weights is not None
-        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast, guides)
+        self._guides = policy.guidance_weights is not None
+        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast)
         self.start()
 
     def start(self) -> None:
@@ -84,10 +84,11 @@ class Progress:
         self.reusing = False
         self.opens, self.blends = True, self.opening.corrects
         self.first_weight = self.opening.score_weights[0]
-        guidance = self.opening.guidance_weights
-        self.first_guidance = guidance[0] if guidance else None
         self.sample_weight: Tensor | float | None = (
             self.opening.sample_weight if self._leans else None
+        )
+        self.guidance_weight: Tensor | float | None = (
+            self.opening.guidance_weight if self._guides else None
         )
         self.skipped = [True] * len(self.groups)
         self.turns = [0] * len(self.groups)
@@ -115,6 +116,8 @@ class Progress:
         score = next(scores, None)
         if self._leans and score is not None:
             self.sample_weight = scalars([step.sample_weight], score)[0]
+        if self._guides and score is not None:
+            self.guidance_weight = scalars([step.guidance_weight], score)[0]
         if step.action is Action.KEYFRAME:
             self.change = 0.0
             if self.blends:

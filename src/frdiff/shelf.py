@@ -63,8 +63,6 @@ class Shelf:
         weights: in the current step, shape (depth,), of the history; with what the step itself
             stores as the first where that is blended.
         gain: what they sum to; None for 1.
-        guides: in the current step, guidance weights likewise; None if there are none.
-        guides_gain: what they sum to.
         trusts: in the current step, the share of the extrapolation that is taken, for every
             feature of the first slot; None takes all of it.
         held_back: of what could be checked in the current step, the share that is not taken, on
@@ -83,8 +81,6 @@ class Shelf:
         self.nodes: list[float] = []
         self.weights: Tensor | None = None
         self.gain: Tensor | None = None
-        self.guides: Tensor | None = None
-        self.guides_gain: Tensor | None = None
         self.trusts: tuple[Tensor, ...] | None = None
         self.held_back: Tensor | None = None
         self._like: Tensor | None = None
@@ -128,22 +124,6 @@ class Shelf:
         if self.weights is None:
             return tuple(feature * first for feature in slot.fresh)
         return self._combined((slot.fresh, *slot.history), self.weights, self.gain)
-
-    def weighed(self, place: int, first: float | None) -> tuple[Tensor, ...] | None:
-        """What slot `place` holds, with what it stored in this step, weighed for guidance.
-
-        None where there are no guidance weights.
-
-        Args:
-            first: the weight of what is stored first of all; None if there is none.
-        """
-        slot = self.slots[place]
-        if self.guides is not None:
-            fresh = () if slot.fresh is None else (slot.fresh,)
-            return self._combined((*fresh, *slot.history), self.guides, self.guides_gain)
-        if first is None or slot.fresh is None:
-            return None
-        return tuple(feature * first for feature in slot.fresh)
 
     @staticmethod
     def _combined(
@@ -194,13 +174,6 @@ class Shelf:
             self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], self._like)
             free = not sums_to_one(weights)
             self.gain = scalars([sum(weights)], self._like)[0] if free else None
-
-    def guide(self, weights: Sequence[float]) -> None:
-        """Set the guidance weights of what is kept, newest first; those left out are 0."""
-        if self._like is not None:
-            padded = [*weights, *[0.0] * (self.depth - len(weights))]
-            self.guides = scalars(padded, self._like)
-            self.guides_gain = scalars([sum(weights)], self._like)[0]
 
     def check(self, order: int) -> None:
         """Take of an extrapolation of this order what the newest step bears out; of one slot.

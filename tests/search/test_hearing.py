@@ -19,14 +19,14 @@ def heard(*scores, sample=BOTH):
 
 def test_the_halves_of_one_call_differ_by_what_its_scores_do():
     hearing = heard(torch.tensor([[1.0], [2.0], [5.0], [8.0]]))
-    assert hearing.difference(SAMPLE).ravel().tolist() == [-4.0, -6.0]
+    assert hearing.difference(SAMPLE).ravel().tolist() == [4.0, 6.0]
     assert hearing.difference(SAMPLE) is None  # it was the last step's
 
 
 def test_further_channels_are_left_out_and_twice_stepped_samples_get_it_twice():
     score = torch.tensor([[1.0, 9.0], [2.0, 9.0], [5.0, 0.0], [8.0, 0.0]])
-    assert heard(score).difference(SAMPLE).tolist() == [[-4.0], [-6.0]]
-    assert heard(score).difference(BOTH).tolist() == [[-4.0], [-6.0]] * 2
+    assert heard(score).difference(SAMPLE).tolist() == [[4.0], [6.0]]
+    assert heard(score).difference(BOTH).tolist() == [[4.0], [6.0]] * 2
 
 
 def test_nothing_is_told_of_two_calls_of_other_samples_or_of_none():

@@ -205,7 +205,7 @@ def _plan_rows(policy: "Policy", plan: "Plan") -> list[dict[str, Any]]:
             "groups_computed": sorted(step.computed),
             "score_weights": list(step.score_weights),
             "sample_weight": step.sample_weight,
-            "guidance_weights": list(step.guidance_weights),
+            "guidance_weight": step.guidance_weight,
             "noise_level": None if levels is None else math.exp(levels[i]),
         }
         for i, step in enumerate(plan)
@@ -219,7 +219,7 @@ def _plan_table(policy: "Policy", plan: "Plan", title: str) -> Table:
     if policy.sample_weights is not None:
         table.add_column("of the sample", justify="right")
     if policy.guidance_weights is not None:
-        table.add_column("of guidance, newest first")
+        table.add_column("of guidance", justify="right")
     if policy.noise_levels is not None:
         table.add_column("noise level", justify="right")
     for row in _plan_rows(policy, plan):
@@ -227,8 +227,7 @@ def _plan_table(policy: "Policy", plan: "Plan", title: str) -> Table:
         weights = ", ".join(f"{weight:.3f}" for weight in row["score_weights"])
         mixing = f"{row['mixing_weight']:.3f}"
         more = [f"{row['sample_weight']:.3f}"] if policy.sample_weights is not None else []
-        if policy.guidance_weights is not None:
-            more += [", ".join(f"{weight:.3f}" for weight in row["guidance_weights"])]
+        more += [f"{row['guidance_weight']:.3f}"] if policy.guidance_weights is not None else []
         more += [f"{row['noise_level']:.4g}"] if policy.noise_levels is not None else []
         table.add_row(str(row["step"]), row["action"], mixing, computed, weights, *more)
     return table

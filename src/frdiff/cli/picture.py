@@ -94,7 +94,7 @@ def _draw_weights(axes: Axes, plan: Plan) -> None:
     leant = [(i, step.sample_weight) for i, step in enumerate(plan) if step.sample_weight]
     if leant:
         axes.plot(*zip(*leant, strict=True), "^", color="#d9a441", markersize=4, label="sample")
-    guided = [(i, weight) for i, step in enumerate(plan) for weight in step.guidance_weights[:1]]
+    guided = [(i, step.guidance_weight) for i, step in enumerate(plan) if step.guidance_weight]
     if guided:
         axes.plot(*zip(*guided, strict=True), "v", color="#6a4c93", markersize=4, label="guidance")
     axes.set_ylabel("weights", fontsize=9)

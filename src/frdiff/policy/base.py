@@ -40,8 +40,8 @@ class Policy(ABC):
         noise_levels: logarithm of the noise level that every step is to have, laid on the scheduler
             when it sets its timesteps; None leaves it its own.
         sample_weights: per step, how much of the sample is added to the score; None adds none.
-        guidance_weights: per step, how much is added of how the halves of scores differ; None adds
-            none.
+        guidance_weights: per step, how much is added of how the halves of the score differ; None
+            adds none.
         origin: what a tuned policy was made for; None for others.
     """
 
@@ -50,7 +50,7 @@ class Policy(ABC):
     groups: Sequence[Sequence[str]] = (("*",),)
     noise_levels: Sequence[float] | None = None
     sample_weights: Sequence[float] | None = None
-    guidance_weights: Sequence[Sequence[float]] | None = None
+    guidance_weights: Sequence[float] | None = None
     origin: Origin | None = None
     forecast: int
     targets: Targets

@@ -133,7 +133,7 @@ class RangePolicy(Policy):
         return self._middle.sample_weights
 
     @property
-    def guidance_weights(self) -> Sequence[Sequence[float]] | None:  # type: ignore[override]
+    def guidance_weights(self) -> Sequence[float] | None:  # type: ignore[override]
         """Of the table for the middle of the range."""
         return self._middle.guidance_weights
 

@@ -26,6 +26,7 @@ __all__ = ["MAX_WEIGHTS", "TablePolicy"]
 MAX_GROUPS = 1000
 MAX_LEVEL = 1e4
 MAX_WEIGHTS = 4
+GUIDING = "a guidance weight"
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,9 @@ class TablePolicy(Policy):
             is as long as its score.
         sample_weights: per step, how much of the sample, as the denoiser gets it, is added to the
             score of a keyframe or jump; None adds none.
-        guidance_weights: per step, of how the halves of the last keyframes' scores differ, newest
-            first, a keyframe's own as its first: where guidance computes each sample with a
-            condition and without in one call, so much more of the difference is added to the score
-            of a keyframe or jump. Nothing is added elsewhere; None adds nowhere.
+        guidance_weights: per step, by how much the guidance scale is another at a keyframe: of how
+            the halves of its score differ, the second less the first, so much is added to both.
+            Where a call has no halves, as without guidance, nothing is; None adds none anywhere.
         noise_levels: logarithm of the noise level of every step, falling, laid on the scheduler
             when it sets its timesteps; None leaves it its own.
         forecast_weights: per step and group, weights of the group's last stored features, newest
@@ -69,7 +69,7 @@ class TablePolicy(Policy):
     mixing_weights: Sequence[float] | None = None
     score_weights: Sequence[Sequence[float]] | None = None
     sample_weights: Sequence[float] | None = None
-    guidance_weights: Sequence[Sequence[float]] | None = None
+    guidance_weights: Sequence[float] | None = None
     noise_levels: Sequence[float] | None = None
     forecast_weights: Sequence[Sequence[Sequence[float]] | None] | None = None
     checked: bool = False
@@ -97,14 +97,12 @@ class TablePolicy(Policy):
             said = "score weights of a step"
             checked = [check_weights(said, row, MAX_WEIGHTS, free=True) for row in rows]
             self._set("score_weights", tuple(checked))
-        if self.sample_weights is not None:
-            weights = self._per_step("sample_weights", self.sample_weights)
-            for weight in weights:
-                check_float("a sample weight", weight, -MAX_WEIGHT, MAX_WEIGHT)
-            self._set("sample_weights", tuple(weights))
-        if self.guidance_weights is not None:
-            rows = self._per_step("guidance_weights", self.guidance_weights)
-            self._set("guidance_weights", tuple(map(_checked_guidance, rows)))
+        for name, said in (("sample_weights", "a sample weight"), ("guidance_weights", GUIDING)):
+            if getattr(self, name) is not None:
+                weights = self._per_step(name, getattr(self, name))
+                for weight in weights:
+                    check_float(said, weight, -MAX_WEIGHT, MAX_WEIGHT)
+                self._set(name, tuple(weights))
         if self.noise_levels is not None:
             levels = self._per_step("noise_levels", self.noise_levels)
             for level in levels:
@@ -154,8 +152,8 @@ class TablePolicy(Policy):
         noise levels.
         """
         free = not all(map(sums_to_one, self.score_weights or ()))
-        free = free or any(self.sample_weights or ()) or any(map(any, self.guidance_weights or ()))
-        return free or self.noise_levels is not None
+        leans = any((*(self.sample_weights or ()), *(self.guidance_weights or ())))
+        return free or leans or self.noise_levels is not None
 
     @property
     def opening(self) -> Step:
@@ -248,23 +246,18 @@ class TablePolicy(Policy):
         computed = frozenset(self.computed[index])
         scores = (1.0,) if self.score_weights is None else tuple(self.score_weights[index])
         sample = 0.0 if self.sample_weights is None else self.sample_weights[index]
-        guidance = () if self.guidance_weights is None else tuple(self.guidance_weights[index])
         if len(computed) == len(self.groups):
+            guidance = 0.0 if self.guidance_weights is None else self.guidance_weights[index]
             return Step(
                 Action.KEYFRAME,
                 score_weights=scores,
                 sample_weight=sample,
-                guidance_weights=guidance,
+                guidance_weight=guidance,
             )
         weight = 1.0 if self.mixing_weights is None else self.mixing_weights[index]
         if weight == 0:
             return Step(
-                Action.JUMP,
-                0.0,
-                score_weights=scores,
-                sample_weight=sample,
-                guidance_weights=guidance,
-                checked=self.checked,
+                Action.JUMP, 0.0, score_weights=scores, sample_weight=sample, checked=self.checked
             )
         row = None if self.forecast_weights is None else self.forecast_weights[index]
         forecast = None if row is None else tuple(tuple(weights) for weights in row)
@@ -326,6 +319,11 @@ class TablePolicy(Policy):
                 scores += 1
                 self._check_scores(index, step, scores)
                 continue
+            if self.guidance_weights and self.guidance_weights[index]:
+                raise ValueError(
+                    f"step {index} is no keyframe, so its score has no halves to weigh, got the "
+                    f"guidance weight {self.guidance_weights[index]:g}"
+                )
             if step.action is Action.JUMP and self.computed[index]:
                 raise ValueError(
                     f"step {index} is a jump, so it can compute no group, got "
@@ -338,12 +336,6 @@ class TablePolicy(Policy):
                     f"step {index} reuses features, so it can add no sample to its score, got the "
                     f"weight {self.sample_weights[index]:g}"
                 )
-            if step.action is Action.REUSE and self.guidance_weights:
-                if any(self.guidance_weights[index]):
-                    raise ValueError(
-                        f"step {index} reuses features, so it can weigh no guidance, got the "
-                        f"weights {quote(self.guidance_weights[index])}"
-                    )
             for group, weights in enumerate(step.forecast_weights or ()):
                 if group not in step.computed and len(weights) > stored[group]:
                     raise ValueError(
@@ -355,22 +347,11 @@ class TablePolicy(Policy):
 
     @staticmethod
     def _check_scores(index: int, step: Step, stored: int) -> None:
-        weighed = max(len(step.score_weights), len(step.guidance_weights))
-        if weighed > stored:
+        if len(step.score_weights) > stored:
             raise ValueError(
-                f"step {index} weighs {weighed} scores, the keyframes up to it have {stored}"
+                f"step {index} weighs {len(step.score_weights)} scores, the keyframes up to it "
+                f"have {stored}"
             )
-
-
-def _checked_guidance(row: object) -> tuple[float, ...]:
-    weights = checked_list("guidance weights of a step", row)
-    if len(weights) > MAX_WEIGHTS:
-        raise ValueError(
-            f"guidance weights of a step must be at most {MAX_WEIGHTS}, got {len(weights)}"
-        )
-    for weight in weights:
-        check_float("a guidance weight", weight, -MAX_WEIGHT, MAX_WEIGHT)
-    return tuple(weights)
 
 
 def _gap(keyframes: Iterable[int], keyframe: int) -> int:

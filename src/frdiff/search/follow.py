@@ -36,7 +36,6 @@ from frdiff.setting import Setting
 __all__ = ["Followed", "Outset", "Path", "follow", "outset_of", "walked"]
 
 ELEMENTS = 8192  # per sample
-DIFFERENCES = 3  # of the halves of scores that are weighed
 RIDGE = 1e-6  # of the mean square of what is weighed
 ROUNDS = 3
 MOST = 20.0  # a weight beyond which nothing is believed
@@ -270,9 +269,8 @@ class _Walker:
         self._batch = batch
         self._moves: list[np.ndarray] = []  # the first sample, and the scores taken
         self._scores: list[Tensor] = []
-        self._differences: list[Tensor] = []
         self.score_weights: list[list[float]] = []
-        self.guidance_weights: list[list[float]] = []
+        self.guidance_weights: list[float] = []
         self.sample_weights: list[float] = []
 
     def step(self, score: Tensor, sample: Tensor, difference: Tensor | None = None) -> Tensor:
@@ -287,10 +285,9 @@ class _Walker:
         takes = self._responses[number, : number + 2]
         rest = np.tensordot(takes[:-1], np.stack(self._moves), 1)
         self._scores = [score, *self._scores][:MAX_WEIGHTS]
-        self._differences = (
-            [] if difference is None else [difference, *self._differences][:DIFFERENCES]
-        )
-        terms = [*self._scores, *self._differences]
+        terms = list(self._scores)
+        if difference is not None:
+            terms.append(difference)
         if self._inputs is not None:
             terms.append(sample * self._inputs[number])
         rows = [_rows(term, self._batch) for term in terms]
@@ -299,8 +296,8 @@ class _Walker:
         self._moves.append(_rows(taken.sum(0), self._batch))
         if self._inputs is not None:
             self.sample_weights.append(weights.pop())
-        self.score_weights.append(weights[: len(self._scores)])
-        self.guidance_weights.append(weights[len(self._scores) :])
+        self.guidance_weights.append(0.0 if difference is None else weights.pop())
+        self.score_weights.append(weights)
         return taken.sum(0)
 
     def missed(self) -> float:

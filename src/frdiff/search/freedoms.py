@@ -1,7 +1,7 @@
 """Freedoms: the numbers of a table that are learnt, and the table that they make.
 
 A run's keyframes each have some: how much of every score so far the steps up to the next keyframe
-take, how much of the sample itself and of how the halves of guidance differ, and at which noise
+take, how much of the sample itself, by how much their own guidance is another, and at which noise
 level the keyframe lies. A solver of any kind is a point among them.
 """
 
@@ -39,7 +39,7 @@ class _Place(NamedTuple):
     Attributes:
         kind: "score", "sample", "guidance" or "level".
         key: the keyframe whose steps, up to the next, it is for.
-        age: of a score, and of its halves: 0 for that keyframe's own, 1 for that of the one before.
+        age: of a score: 0 for that keyframe's own, 1 for that of the one before.
     """
 
     kind: str
@@ -69,28 +69,20 @@ class Freedoms:
     def within(cls, table: TablePolicy, kinds: Kinds, allowed: float) -> "Freedoms | None":
         """As many scores a step as a look at all numbers pays for; None if not even the newest.
 
-        What there is of guidance is learnt if all else is.
-
         Args:
             allowed: steps computed.
         """
         keyframes = table.plan(table.num_steps).keyframes
         others = [_Place("sample", key) for key in keyframes if kinds.samples]
+        others += [_Place("guidance", key) for key in keyframes if table.guidance_weights]
         others += [_Place("level", key) for key in keyframes[1:] if kinds.levels is not None]
-        rows = table.guidance_weights or ()
-        guidance = [
-            _Place("guidance", key, age)
-            for key in keyframes
-            if rows
-            for age in range(len(rows[key]))
-        ]
-        for depth, more in [(MAX_WEIGHTS, guidance), *((d, []) for d in range(MAX_WEIGHTS, 0, -1))]:
+        for depth in range(MAX_WEIGHTS, 0, -1):
             scores = [
                 _Place("score", key, age)
                 for i, key in enumerate(keyframes)
                 for age in range(min(i + 1, depth))
             ]
-            found = cls(table, [*scores, *others, *more], kinds.levels)
+            found = cls(table, [*scores, *others], kinds.levels)
             if found.look_cost <= allowed:
                 return found
         return None
@@ -132,34 +124,37 @@ class Freedoms:
         Raises:
             ValueError: a number is out of range.
         """
-        rows = self.table.score_weights or [(1.0,)] * self.table.num_steps
-        made = replace(self.table, score_weights=self._rows("score", rows, values), origin=None)
-        if any(place.kind == "guidance" for place in self.places):
-            rows = self.table.guidance_weights or ()
-            made = replace(made, guidance_weights=self._rows("guidance", rows, values))
+        made = replace(self.table, score_weights=self._scores(values), origin=None)
         if any(place.kind == "sample" for place in self.places):
             made = replace(made, sample_weights=self._samples(values))
+        if self.table.guidance_weights:
+            made = replace(made, guidance_weights=self._guidance(values))
         if self.levels is not None:
             made = replace(made, noise_levels=self._placed(np.array(self.levels), values))
         return made
 
-    def _rows(
-        self, kind: str, rows: Sequence[Sequence[float]], values: np.ndarray
-    ) -> list[list[float]]:
-        """Weights of one kind, step by step, with the changes of that kind."""
-        found = [list(row) for row in rows]
-        for place, value in zip(self.places, values, strict=True):
-            for step in self._steps(place.key) if place.kind == kind else ():
-                row = found[step]
-                row += [0.0] * (place.age + 1 - len(row))
-                row[place.age] += value
-        return [[round(float(weight), DIGITS) for weight in row] for row in found]
+    def _scores(self, values: np.ndarray) -> list[list[float]]:
+        table = self.table
+        rows = [list(row) for row in table.score_weights or [(1.0,)] * table.num_steps]
+        for (kind, key, age), value in zip(self.places, values, strict=True):
+            for step in self._steps(key) if kind == "score" else ():
+                row = rows[step]
+                row += [0.0] * (age + 1 - len(row))
+                row[age] += value
+        return [[round(float(weight), DIGITS) for weight in row] for row in rows]
 
     def _samples(self, values: np.ndarray) -> list[float]:
         weights = list(self.table.sample_weights or [0.0] * self.table.num_steps)
         for (kind, key, _), value in zip(self.places, values, strict=True):
             for step in self._steps(key) if kind == "sample" else ():
                 weights[step] += value
+        return [round(float(weight), DIGITS) for weight in weights]
+
+    def _guidance(self, values: np.ndarray) -> list[float]:
+        weights = list(self.table.guidance_weights or ())
+        for (kind, key, _), value in zip(self.places, values, strict=True):
+            if kind == "guidance":
+                weights[key] += value
         return [round(float(weight), DIGITS) for weight in weights]
 
     def _placed(self, levels: np.ndarray, values: np.ndarray) -> list[float]:

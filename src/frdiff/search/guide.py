@@ -147,11 +147,9 @@ class Guide:
 
 def _alike(tables: list[TablePolicy]) -> list[TablePolicy]:
     """The tables with guidance weights of 0 where others have some: at scale 1 nothing guides."""
-    rows = next((table.guidance_weights for table in tables if table.guidance_weights), None)
-    if rows is None:
+    if not any(table.guidance_weights for table in tables):
         return tables
-    none = [[0.0] * len(row) for row in rows]
     return [
-        table if table.guidance_weights else replace(table, guidance_weights=none)
+        replace(table, guidance_weights=table.guidance_weights or [0.0] * table.num_steps)
         for table in tables
     ]
