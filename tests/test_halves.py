@@ -1,5 +1,6 @@
 """Guidance weights: so much more of how the halves differ, as if the scale were another."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -87,6 +88,17 @@ def test_the_own_score_is_guided_and_earlier_ones_weighed_as_they_were_computed(
         return type(score)(sample=weighed + torch.cat([more, more]))
 
     torch.testing.assert_close(found, loop(by_hand, ddim(), STEPS), rtol=1e-4, atol=1e-5)
+
+
+def test_guidance_in_two_calls_is_no_silent_loss():
+    unet, scheduler = make_unet(), ddim()
+    with frdiff.apply(unet, MORE, scheduler=scheduler):
+        with pytest.warns(UserWarning, match="no call had both"):
+            found = loop(unet, scheduler, STEPS, two_calls=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            loop(unet, scheduler, STEPS)
+    assert torch.equal(found, loop(unet, ddim(), STEPS, two_calls=True))
 
 
 def test_it_survives_the_file_and_files_without_it_are_as_they_were():

@@ -8,7 +8,7 @@ added to what the solver gets; and where that is a share of how they differ, the
 import torch
 from torch import Tensor
 
-__all__ = ["apart", "guided"]
+__all__ = ["apart", "guided", "has_halves"]
 
 
 def apart(score: Tensor, sample: Tensor | None) -> Tensor | None:
@@ -27,6 +27,14 @@ def apart(score: Tensor, sample: Tensor | None) -> Tensor | None:
     one, other = sample.chunk(2)
     first, second = score.chunk(2)
     return (second - first) * (one == other).all()
+
+
+def has_halves(sample: Tensor | None) -> bool:
+    """Whether both halves of what a denoiser was given are the same. Waits for the device."""
+    if sample is None or not sample.dim() or len(sample) % 2:
+        return False
+    one, other = sample.chunk(2)
+    return torch.equal(one, other)
 
 
 def guided(

@@ -11,7 +11,7 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-from frdiff.advice import not_tuned_for, too_little_saved
+from frdiff.advice import not_guided_in_one_call, not_tuned_for, too_little_saved
 from frdiff.attendance import Attendance
 from frdiff.bank import Context
 from frdiff.calls import tensor_of
@@ -225,6 +225,7 @@ class State:
     def _reset(self) -> None:
         self._levels = []
         self._divergence = Divergence()
+        self._example: Any = None
         self._planned: Plan | None = None
         self._calls = 0
         self._began = None
@@ -331,6 +332,7 @@ class State:
         _warn(too_little_saved(self._settled, plan))
         for number, context in called[:1]:
             denoiser = self._patches[number].denoiser
+            self._example = context.example
             self.conditions = conditions_of(denoiser, context.example, self._scales)
             _warn(not_tuned_for(self.policy, self.conditions))
         self.plan = self._planned = plan
@@ -375,7 +377,7 @@ class State:
         calls, steps = self._calls, self._tally.steps
         began = self._began
         self.latents = tensor_of(self._result)
-        plan, divergence = self._planned, self._divergence
+        plan, divergence, example = self._planned, self._divergence, self._example
         self.plan = plan
         self._rest()
         if self._device.type != "cpu":
@@ -387,6 +389,7 @@ class State:
             _warn(self._no_calls(steps))
         elif plan is not None:
             _warn(divergence.complaint(plan))
+            _warn(not_guided_in_one_call(self._settled, example, self._scales))
 
     def _no_calls(self, steps: int) -> str:
         names = " or ".join({type(patch.denoiser).__name__ for patch in self._patches})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frdiff.calls import sample_in
-from frdiff.halves import apart
+from frdiff.halves import apart, has_halves
 from frdiff.search.subject import Subject
 from frdiff.trees import tensors_in
 from frdiff.wrapped import Wrapped
@@ -64,7 +64,4 @@ def hearing(subject: Subject) -> Iterator[Hearing]:
 
 def _apart(scores: tuple[Tensor, ...], sample: Tensor | None) -> Tensor | None:
     """See `apart`; None too where the halves of the sample are not the same."""
-    if len(scores) != 1 or sample is None or len(sample) % 2:
-        return None
-    one, other = sample.chunk(2)
-    return apart(scores[0], sample) if torch.equal(one, other) else None
+    return apart(scores[0], sample) if len(scores) == 1 and has_halves(sample) else None
