@@ -7,7 +7,7 @@ import torch
 
 import frdiff
 from conftest import EMBED, ddim, loop, make_dit_pipe, make_pipe, make_unet
-from frdiff.search.api import halves_of
+from frdiff.search.api import _scales, halves_of
 from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch, PipelineSubject
 from pipelines_zoo import zoo
@@ -374,3 +374,10 @@ def test_samples_are_drawn_from_the_whole_list_and_thehalves_of_share_nothing():
     assert all(max(map(int, half)) > 50 for half in (calibration, held_out))
     seeds = [batch.seed for half in halves_of(subject, names, 10, seed=0) for batch in half]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_the_halves_of_a_range_are_drawn_at_other_scales_but_for_its_greatest():
+    subject = PipelineSubject(make_pipe())
+    halves = halves_of(subject, [str(number) for number in range(40)], 16, 0, _scales((1, 16)))
+    drawn = [[(batch.guidance, len(batch.prompts)) for batch in half] for half in halves]
+    assert drawn == [[(16, 6), (1, 6), (4, 4)], [(16, 6), (2, 6), (8, 4)]]

@@ -45,7 +45,9 @@ __all__ = [
 ]
 
 BATCH = 8
-SCALES = 3  # of guidance, for a range: the polynomial through more of them swings between
+# Of guidance, from the least to the greatest of a range, in either half. The polynomial through
+# more of them swings between, and the held-out half sees what it does there.
+SCALES = ((1.0, 0.0, 0.5), (1.0, 0.25, 0.75))
 SEARCHES = 5  # to find out which budget keeps a quality
 SEED_STRIDE = 1_000_003
 
@@ -144,8 +146,8 @@ def tune(
             full step. Larger: fewer steps.
         guidance: guidance scale; None for the pipeline's default. The least and the greatest of a
             range find a policy for all between, whose numbers follow the scale of each call (see
-            `RangePolicy`): samples are drawn at three scales, and what counts is the one at which
-            least is gained on fewer steps.
+            `RangePolicy`): samples are drawn at three scales in each half, and what counts is the
+            one at which least is gained on fewer steps.
         inputs: further arguments of the pipeline, such as a picture to start from or prompt
             embeddings. Where they decide how many samples a call makes, it is called as often as
             needed.
@@ -294,8 +296,8 @@ def _shares(
     return [float(budget or 1)]
 
 
-def _scales(guidance: float | tuple[float, float] | None) -> list[float]:
-    """The guidance scales that samples are drawn at for a range; none for a single one.
+def _scales(guidance: float | tuple[float, float] | None) -> list[list[float]]:
+    """The guidance scales that each half's samples are drawn at, for a range; none for one scale.
 
     The greatest is the first, where samplers are hardest pressed.
     """
@@ -308,8 +310,7 @@ def _scales(guidance: float | tuple[float, float] | None) -> list[float]:
             f"guidance must be a number, or the least and the greatest, got {quote(guidance)}"
         )
     low, high = guidance
-    inner = [low * (high / low) ** (place / (SCALES - 1)) for place in range(SCALES)]
-    return [round(scale, 4) for scale in (high, low, *inner[1:-1])]
+    return [[round(low ** (1 - at) * high**at, 4) for at in places] for places in SCALES]
 
 
 def _subject(
@@ -353,7 +354,7 @@ def halves_of(
     prompts: Sequence[str] | None,
     samples: int,
     seed: int,
-    scales: Sequence[float] = (),
+    scales: Sequence[Sequence[float]] = (),
 ) -> list[list[Batch]]:
     """The batches of the calibration half and of the held-out half; they share nothing.
 
@@ -370,12 +371,12 @@ def halves_of(
     # Lists are often in some order, and samples must be of all kinds.
     random.Random(seed).shuffle(pool)
     halves = [pool[::2], pool[1::2] or pool]
-    size = math.ceil(samples / SCALES) if scales else BATCH
-    drawn: Sequence[float | None] = scales or [None]
+    size = math.ceil(samples / len(scales[0])) if scales else BATCH
     batches = []
     for number, half in enumerate(halves):
         cycle = [half[i % len(half)] for i in range(samples)]
         first = SEED_STRIDE * (2 * seed + number)
+        drawn: Sequence[float | None] = scales[number] if scales else [None]
         batches.append(
             [
                 Batch(first + i, tuple(cycle[i : i + size]), drawn[i // size % len(drawn)])

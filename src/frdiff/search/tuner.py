@@ -35,7 +35,7 @@ STEP_DOWN = 0.9
 BUDGETS = 22
 SURE = 1.645  # standard errors that a quality is above what was asked: 19 times of 20
 WORTH = 4  # full runs, spent on policies of one budget
-RUNS = 30  # full runs that all takes: what is left of them is spent on learning the best
+RUNS = 29.5  # full runs that all takes: what is left of them is spent on learning the best
 RANGE = 10  # more of them for a range of guidance
 LEARNING = 4  # full runs, spent on that at least
 LIBRARIES = ("diffusers", "torch")
@@ -197,18 +197,21 @@ class Tuner:
         None that is worse than fewer steps on the held-out half.
         """
         settings = [candidate.setting for candidate in candidates]
-        self.held_out.par = self.calibration.par
-        held_out = self.held_out(settings)
-        qualities = [self.held_out.quality(values, self.quantile) for values in held_out]
-        calibrated = self.calibration(settings)
+        held_out, calibrated = self.held_out(settings), self.calibration(settings)
         has_rival = candidates[0].found_by == "fewer steps"
+        par = self.calibration.par
+        # The scales of a range that this half is drawn at are others.
+        rivals = held_out[:1] if par and has_rival else []
+        self.held_out.par = self.held_out.par_of(rivals, self.quantile)
+        par = self.held_out.par | par if rivals else {}
+        qualities = [self.held_out.quality(values, self.quantile) for values in held_out]
         if chosen is None:
             halves = zip(calibrated, held_out, strict=True)
             both = [
                 worst_middle(
                     [*self.calibration.paired(first), *self.held_out.paired(second)],
                     self.quantile,
-                    self.calibration.par,
+                    par,
                 )
                 for first, second in halves
             ]
