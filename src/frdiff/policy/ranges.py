@@ -27,9 +27,9 @@ class RangePolicy(Policy):
     """What `tune` finds for a range of guidance: a table whose numbers follow the scale.
 
     How a sampler is best run changes with guidance, smoothly. The tables given are for some scales;
-    `at` makes the one for any between, its weights and noise levels on the
-    polynomial through theirs in the logarithm of the scale. What is computed at which step, and so
-    what a run costs, is the same throughout.
+    `at` makes the one for any between, its weights and noise levels on the polynomial through
+    theirs in the logarithm of the scale. What is computed at which step, and so what a run costs,
+    is the same throughout.
 
     A pipeline's call tells its guidance scale. A loop of somebody's own does not: apply
     `policy.at(guidance)` there.
@@ -191,14 +191,8 @@ def _frame(table: TablePolicy) -> tuple[str, Any]:
         None if (rows := getattr(table, name)) is None else tuple(np.size(row) for row in rows)
         for name in NUMBERS
     ]
-    bare = replace(
-        table,
-        score_weights=None,
-        sample_weights=None,
-        guidance_weights=None,
-        noise_levels=None,
-        origin=None,
-    )
+    without: dict[str, Any] = dict.fromkeys((*NUMBERS, "origin"))
+    bare = replace(table, **without)
     return bare.dumps(), tuple(shapes)
 
 

@@ -26,7 +26,6 @@ __all__ = ["MAX_WEIGHTS", "TablePolicy"]
 MAX_GROUPS = 1000
 MAX_LEVEL = 1e4
 MAX_WEIGHTS = 4
-GUIDING = "a guidance weight"
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,12 @@ class TablePolicy(Policy):
             said = "score weights of a step"
             checked = [check_weights(said, row, MAX_WEIGHTS, free=True) for row in rows]
             self._set("score_weights", tuple(checked))
-        for name, said in (("sample_weights", "a sample weight"), ("guidance_weights", GUIDING)):
+        for kind in ("sample", "guidance"):
+            name = f"{kind}_weights"
             if getattr(self, name) is not None:
                 weights = self._per_step(name, getattr(self, name))
                 for weight in weights:
-                    check_float(said, weight, -MAX_WEIGHT, MAX_WEIGHT)
+                    check_float(f"a {kind} weight", weight, -MAX_WEIGHT, MAX_WEIGHT)
                 self._set(name, tuple(weights))
         if self.noise_levels is not None:
             levels = self._per_step("noise_levels", self.noise_levels)

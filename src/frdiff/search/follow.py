@@ -273,7 +273,7 @@ class _Walker:
         self.guidance_weights: list[float] = []
         self.sample_weights: list[float] = []
 
-    def step(self, score: Tensor, sample: Tensor, difference: Tensor | None = None) -> Tensor:
+    def step(self, score: Tensor, sample: Tensor, difference: Tensor | None) -> Tensor:
         """The score that the next step takes instead of `score`.
 
         Args:

@@ -126,9 +126,11 @@ class Freedoms:
         """
         made = replace(self.table, score_weights=self._scores(values), origin=None)
         if any(place.kind == "sample" for place in self.places):
-            made = replace(made, sample_weights=self._samples(values))
+            weights = self.table.sample_weights or [0.0] * self.table.num_steps
+            made = replace(made, sample_weights=self._weights("sample", weights, values))
         if self.table.guidance_weights:
-            made = replace(made, guidance_weights=self._guidance(values))
+            weights = self.table.guidance_weights
+            made = replace(made, guidance_weights=self._weights("guidance", weights, values))
         if self.levels is not None:
             made = replace(made, noise_levels=self._placed(np.array(self.levels), values))
         return made
@@ -143,18 +145,13 @@ class Freedoms:
                 row[age] += value
         return [[round(float(weight), DIGITS) for weight in row] for row in rows]
 
-    def _samples(self, values: np.ndarray) -> list[float]:
-        weights = list(self.table.sample_weights or [0.0] * self.table.num_steps)
-        for (kind, key, _), value in zip(self.places, values, strict=True):
-            for step in self._steps(key) if kind == "sample" else ():
-                weights[step] += value
-        return [round(float(weight), DIGITS) for weight in weights]
-
-    def _guidance(self, values: np.ndarray) -> list[float]:
-        weights = list(self.table.guidance_weights or ())
-        for (kind, key, _), value in zip(self.places, values, strict=True):
-            if kind == "guidance":
-                weights[key] += value
+    def _weights(self, kind: str, begun: Sequence[float], values: np.ndarray) -> list[float]:
+        """One weight a step: the sample's up to the next keyframe, guidance at the keyframe."""
+        weights = list(begun)
+        for place, value in zip(self.places, values, strict=True):
+            if place.kind == kind:
+                for step in self._steps(place.key) if kind == "sample" else [place.key]:
+                    weights[step] += value
         return [round(float(weight), DIGITS) for weight in weights]
 
     def _placed(self, levels: np.ndarray, values: np.ndarray) -> list[float]:
