@@ -1,84 +1,114 @@
-"""Do saved MACs turn into time? The shipped U-Net, batch 4, in turns with the untouched one.
+"""Do saved MACs turn into time? Shipped models, batch 4, in turns with the untouched pipeline.
 
-    python bench/speed.py [--rounds 10] [--threads 2]
+    python bench/speed.py [MODEL ...] [--rounds 10] [--threads 2] [--json]
 
 Prints, per policy, the measured speed-up of the sampling loop (median over rounds of the ratio
-within a round), the one implied by MACs, and their quotient; then what a policy that computes every
-step costs.
+within a round), the one implied by MACs, their quotient, and what a step between keyframes takes,
+as a share of a full one; then what a policy that computes every step costs. No decoder runs.
 """
 
 import argparse
+import json
 import statistics
 import time
 import warnings
 
 import torch
-from diffusers import DiffusionPipeline
 from rich.progress import track
 
 import frdiff
+from frdiff.models import GUIDANCE, INPUTS, shipped_captions
+from frdiff.policy import JumpPolicy, Policy, UniformPolicy
 from frdiff.run import apply
+from frdiff.search.subject import Batch, PipelineSubject
 
-STEPS, BATCH = 25, 4
+MODELS = ("emoji", "emoji-dit", "emoji-flow", "digits")
+STEPS, BATCH = 24, 4
+LINEAR = {"mixing": False, "forecast": 1}
 
 
-@torch.no_grad()
-def sampling_seconds(pipe: DiffusionPipeline, context: torch.Tensor) -> float:
-    """Wall-clock seconds of one run of the U-Net and the scheduler."""
-    x = torch.randn(BATCH, 8, 16, 16, generator=torch.Generator().manual_seed(0))
-    began = time.perf_counter()
-    pipe.scheduler.set_timesteps(STEPS)
-    for t in pipe.scheduler.timesteps:
-        score = pipe.unet(x, t, context, return_dict=False)[0]
-        x = pipe.scheduler.step(score, t, x, return_dict=False)[0]
-    return time.perf_counter() - began
+def policies() -> dict[str, Policy]:
+    """By name."""
+    named: dict[str, Policy] = {}
+    for n in (2, 3):
+        for targets in ("all", "residual"):
+            named[f"{targets}, linear, interval {n}"] = UniformPolicy(n, targets=targets, **LINEAR)
+        named[f"jumps, linear, interval {n}"] = JumpPolicy(n, forecast=1)
+    named["every step computed"] = UniformPolicy(1)
+    return named
+
+
+def measured(model: str, rounds: int) -> list[dict[str, float | str | None]]:
+    """A row per policy."""
+    pipe = frdiff.load_model(model)
+    pipe.set_progress_bar_config(disable=True)
+    subject = PipelineSubject(pipe, GUIDANCE[model], latents=True, inputs=INPUTS.get(model, {}))
+    captions = (shipped_captions(model) or [""]) * BATCH
+    batch = Batch(0, tuple(captions[:BATCH]))
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        subject.run(STEPS, batch)
+        return time.perf_counter() - began
+
+    named = policies()
+    ratios: dict[str, list[float]] = {name: [] for name in named}
+    implied, keyframes = {}, {}
+    seconds()
+    for turn in track(range(rounds), model):
+        for name, policy in named.items():
+            # Each goes first half of the time: whoever follows finds another machine.
+            full = seconds() if turn % 2 else None
+            with apply(pipe, policy) as run:
+                if not turn:
+                    seconds()  # the first looks at the model
+                ours = seconds()
+                implied[name] = 1 / (run.stats.macs_ratio or 1)
+                keyframes[name] = run.stats.keyframes
+            ratios[name].append((full or seconds()) / ours)
+    rows: list[dict[str, float | str | None]] = []
+    for name in named:
+        speed = statistics.median(ratios[name])
+        others = STEPS - keyframes[name]
+        price = (STEPS / speed - keyframes[name]) / others if others else None
+        rows.append(
+            {
+                "model": model,
+                "policy": name,
+                "measured": speed,
+                "macs": implied[name],
+                "quotient": speed / implied[name],
+                "step": price,
+            }
+        )
+    return rows
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="rows on standard output")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    pipe = frdiff.load_model("emoji")
-    tokens = pipe.tokenizer(
-        ["red apple"] * BATCH, padding="max_length", return_tensors="pt"
-    ).input_ids
-    with torch.no_grad():
-        context = pipe.text_encoder(tokens).last_hidden_state
-
-    policies = {
-        f"interval {n}, {name}": frdiff.UniformPolicy(n, **settings)
-        for n in (2, 3)
-        for name, settings in {
-            "residual, linear": {"mixing": False, "forecast": 1, "targets": "residual"},
-            "residual, copy": {"mixing": False, "targets": "residual"},
-            "paper": {},
-        }.items()
-    }
-    policies["every step computed"] = frdiff.UniformPolicy(1)
-    ratios = {name: [] for name in policies}
-    implied = {}
-    sampling_seconds(pipe, context)
-    for turn in track(range(options.rounds), "in turns"):
-        for name, policy in policies.items():
-            # Each goes first half of the time: whoever follows finds another machine.
-            full = sampling_seconds(pipe, context) if turn % 2 else None
-            with apply(pipe, policy) as run:
-                ours = sampling_seconds(pipe, context)
-                implied[name] = 1 / run.stats.macs_ratio
-            full = full or sampling_seconds(pipe, context)
-            ratios[name].append(full / ours)
+    rows = [row for model in options.models for row in measured(model, options.rounds)]
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return
     print(
-        f"{STEPS} DPM-Solver++ steps, batch {BATCH}, float32, CPU, {options.threads} threads, "
+        f"{STEPS} steps, batch {BATCH}, float32, CPU, {options.threads} threads, "
         f"torch {torch.__version__}, {options.rounds} rounds"
     )
-    print(f"{'policy':30} measured  by MACs  quotient")
-    for name, values in ratios.items():
-        speed = statistics.median(values)
-        print(f"{name:30} {speed:7.3f}x {implied[name]:7.3f}x {speed / implied[name]:8.3f}")
+    print(f"{'model':11} {'policy':30} measured  by MACs  quotient  a step")
+    for row in rows:
+        step = "" if row["step"] is None else f"{row['step']:8.3f}"
+        print(
+            f"{row['model']:11} {row['policy']:30} {row['measured']:7.3f}x {row['macs']:7.3f}x "
+            f"{row['quotient']:8.3f} {step}"
+        )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def distribution_tasks(
     """The operating points and the methods' definitions: the full run, then the best of each group.
 
     The full run is drawn from three sets of seeds. For each speed-up and group the best setting by
-    median PSNR among those that reach the speed-up to within 5 % is taken; at last the settings
+    median PSNR among those that reach the speed-up to within 8 % is taken; at last the settings
     that the suite names.
     """
     tasks = [(point, suite.full.config) for point in SEED_SETS]
