@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only, tree_structure
 import frdiff
 from conftest import ddim
 from frdiff.adapters import find_targets
+from frdiff.layout import Layout
+from frdiff.stats import Costs
 from zoo import DENOISERS, tiny_call
 
 STEPS = 12
@@ -88,6 +90,29 @@ def test_every_set_of_targets(name):
         tokens = not tensors(call[next(iter(call))])[0].is_floating_point()
         assert 0 < error(reused, plain) < (0.2 if tokens else 0.1)
         assert_same(drive(model, scheduler, call), plain)
+
+
+def alone(costs, number, shapes):
+    """A layout that stores target by target."""
+    return Layout.alone(len(costs._patches[number].targets))
+
+
+@pytest.mark.slow
+@each_class
+def test_sums_of_runs_equal_their_parts(name, monkeypatch):
+    model, scheduler = DENOISERS[name](), ddim()
+    call = tiny_call(name, model)
+    for targets in SETS:
+        policy = frdiff.UniformPolicy(3, mixing=False, forecast=1, targets=targets)
+        with frdiff.apply(model, policy, scheduler=scheduler) as run:
+            together = drive(model, scheduler, call)
+            peak = run.stats.bank_bytes_peak
+        with monkeypatch.context() as patched:
+            patched.setattr(Costs, "layout", alone)
+            with frdiff.apply(model, policy, scheduler=scheduler) as run:
+                apart = drive(model, scheduler, call)
+                assert 0 < peak <= run.stats.bank_bytes_peak
+        assert error(together, apart) < 1e-5
 
 
 @pytest.mark.slow

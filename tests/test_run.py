@@ -187,7 +187,7 @@ def test_bank_is_empty_after_the_run_and_within_its_peak(pipe):
     with frdiff.apply(pipe, POLICY) as run:
         call(pipe)
         stats = run.stats
-        one_keyframe = sum(t.feature_bytes for cost, _ in run.call_costs for t in cost.targets)
+        one_keyframe = sum(cost.feature_bytes for cost, _ in run.call_costs)
     assert stats.bank_bytes == 0
     assert stats.bank_bytes_peak == 2 * one_keyframe
 

@@ -95,6 +95,13 @@ class Context:
         self.inputs, self.example = inputs, ((), {})
         self.called = False
 
+    def own(self) -> None:
+        """Copy what a compiled call stored: the memory that it lies in may be its graph's."""
+        for shelf in (*self.shelves, self.scores):
+            for slot in shelf.slots:
+                if slot.fresh is not None:
+                    slot.fresh = tuple(tensor.clone() for tensor in slot.fresh)
+
     def fits(self, outline: Any) -> bool:
         """Whether what is stored here belongs to arguments with this outline."""
         return self.ready and self.outline == outline

@@ -8,12 +8,12 @@ element-wise work count as none, and flexible attention counts as if nothing wer
 """
 
 import copy
+import itertools
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -24,13 +24,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from frdiff.adapters import Features, Target, find_targets, grouped, watched
+from frdiff.adapters import Target, find_targets, grouped
 from frdiff.calls import copied
 from frdiff.contents import KnownContents
+from frdiff.dataflow import Dataflow, Return
 from frdiff.denoisers import find_denoisers, frozen
+from frdiff.layout import Layout, layout_of
 from frdiff.patch import unpatched
 from frdiff.plan import Action
-from frdiff.policy import Policy, Targets
+from frdiff.policy import Policy
 from frdiff.sampling import sample
 
 __all__ = [
@@ -123,7 +125,7 @@ class TargetCost:
         name: dotted module name.
         macs: MACs of the module in a full pass.
         reuse_macs: MACs that remain of it on a reuse step, for its skip path.
-        feature_bytes: bytes of one stored feature.
+        feature_bytes: bytes of its features at one step, were they stored by themselves.
     """
 
     name: str
@@ -140,11 +142,13 @@ class CallCost:
         macs: MACs in full.
         reuse_macs: MACs on a reuse step.
         targets: one row per target, in module order.
+        layout: which of them are stored as one, and which not at all.
     """
 
     macs: int
     reuse_macs: int
     targets: tuple[TargetCost, ...]
+    layout: Layout
 
     @property
     def reuse_ratio(self) -> float:
@@ -162,8 +166,8 @@ class CallCost:
 
     @property
     def feature_bytes(self) -> int:
-        """Bytes of one keyframe's features, all targets together."""
-        return sum(target.feature_bytes for target in self.targets)
+        """Bytes of what is stored of one keyframe, all targets together."""
+        return sum(self.targets[number].feature_bytes for number in self.layout.stored)
 
 
 def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost:
@@ -177,22 +181,20 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
     Raises:
         Exception: whatever the denoiser raises on such inputs.
     """
-    return call_costs(denoiser, [policy.targets], example)[0]
+    return call_costs(denoiser, [policy], example)[0]
 
 
-def call_costs(
-    denoiser: nn.Module, targets: Sequence[Targets | None], example: Example
-) -> list[CallCost]:
-    """`call_cost` for several choices of targets at once, from the same pass."""
+def call_costs(denoiser: nn.Module, policies: Sequence[Policy], example: Example) -> list[CallCost]:
+    """`call_cost` for several policies at once, from the same pass."""
     try:
         with example.mode, torch.no_grad(), _silent_fakes():
             skeleton = _skeleton(denoiser, example.device)
-            return _counted(skeleton, targets, example.fake(), KnownContents())
+            return _counted(skeleton, policies, example.fake(), KnownContents())
     except Exception:  # whatever a model's own code raises on tensors without contents
         if any(tensor.is_meta for tensor in (*denoiser.parameters(), *denoiser.buffers())):
             raise
     with torch.no_grad(), unpatched(denoiser), frozen([denoiser]):
-        return _counted(denoiser, targets, example.real(), nullcontext())
+        return _counted(denoiser, policies, example.real(), nullcontext())
 
 
 def run_macs(cost: CallCost, policy: Policy, num_steps: int) -> int:
@@ -227,36 +229,57 @@ def _silent_fakes() -> Iterator[None]:
 
 def _counted(
     denoiser: nn.Module,
-    choices: Sequence[Targets | None],
+    policies: Sequence[Policy],
     call: tuple[tuple, dict[str, Any]],
     mode: AbstractContextManager,
 ) -> list[CallCost]:
-    """The cost of a call for each choice of targets, from one full pass in a mode."""
-    found = [find_targets(denoiser, targets) if targets else [] for targets in choices]
-    stored: list[Counter[str]] = [Counter() for _ in found]
-
-    def measure(target: Target, features: Features, counts: Counter[str]) -> None:
-        counts[target.name] += sum(x.numel() * x.element_size() for x in features)
-
+    """The cost of a call under each policy, from one full pass in a mode."""
+    found = [find_targets(denoiser, row.targets) if row.targets else [] for row in policies]
+    parts = {
+        part: None
+        for target in itertools.chain(*found)
+        for part in (target.module, target.source, *target.idle)
+    }
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    flow = Dataflow()
     args, kwargs = copied(call)  # the denoiser may empty lists
     with ExitStack() as stack:
         # Compiled blocks within the denoiser would refuse a counter.
         stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for targets, counts in zip(found, stored, strict=True):
-            stack.enter_context(watched(targets, partial(measure, counts=counts)))
+        stack.enter_context(flow.watching(parts))
         stack.enter_context(counter)
+        stack.enter_context(flow)
         stack.enter_context(mode)
-        denoiser(*args, **kwargs)
+        result = denoiser(*args, **kwargs)
     macs = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
-    return [
-        _call_cost(denoiser, targets, macs, counts)
-        for targets, counts in zip(found, stored, strict=True)
-    ]
+    costs = []
+    for targets, policy in zip(found, policies, strict=True):
+        groups = grouped(targets, policy.groups) if targets else []
+        layout = layout_of(targets, groups, flow, result, policy.computed_groups)
+        costs.append(_call_cost(denoiser, targets, macs, _stored(targets, flow), layout))
+    return costs
+
+
+def _stored(targets: Sequence[Target], flow: Dataflow) -> Counter[str]:
+    """Bytes of the features that each target gave in a pass, by name."""
+    found: Counter[str] = Counter()
+    sources: dict[nn.Module, list[Target]] = {}
+    for target in targets:
+        sources.setdefault(target.source, []).append(target)
+    for event in flow.events:
+        if isinstance(event, Return):
+            for target in sources.get(event.module, ()):
+                features = target.extract(event.inputs, event.result)
+                found[target.name] += sum(x.numel() * x.element_size() for x in features)
+    return found
 
 
 def _call_cost(
-    denoiser: nn.Module, targets: list[Target], counts: dict[str, int], stored: Counter[str]
+    denoiser: nn.Module,
+    targets: list[Target],
+    counts: dict[str, int],
+    stored: Counter[str],
+    layout: Layout,
 ) -> CallCost:
     root = type(denoiser).__name__
     names = {module: f"{root}.{name}" for name, module in denoiser.named_modules()}
@@ -268,13 +291,13 @@ def _call_cost(
         TargetCost(
             target.name,
             macs(target.module) + sum(map(macs, target.idle)),
-            sum(map(macs, target.kept)),
+            sum(map(macs, target.kept)) if place.read else 0,
             stored[target.name],
         )
-        for target in targets
+        for target, place in zip(targets, layout.places, strict=True)
     )
     full = counts.get("Global", 0)
-    return CallCost(full, full - sum(row.macs - row.reuse_macs for row in rows), rows)
+    return CallCost(full, full - sum(row.macs - row.reuse_macs for row in rows), rows, layout)
 
 
 def _skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:

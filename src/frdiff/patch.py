@@ -4,20 +4,21 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 `torch.compile(denoiser, fullgraph=True)` traces each kind of step once and never breaks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from frdiff.adapters import Target, find_targets, grouped
+from frdiff.adapters import find_targets, grouped
 from frdiff.calls import copied, outline, sample_in
 from frdiff.halves import guided
+from frdiff.layout import Layout
 from frdiff.plan import Action
 from frdiff.policy import Policy
 from frdiff.progress import Progress
-from frdiff.shelf import Slot
+from frdiff.stand_in import StandIn
 from frdiff.trees import filled, form_of, tensors_in
 from frdiff.wrapped import Wrapped
 
@@ -39,6 +40,9 @@ class DenoiserPatch:
         attached: whether the forwards do anything but compute.
         groups: of each target.
         generation: how often other modules have taken the places of targets.
+        layout: what is stored of each target.
+        stand_ins: one per target.
+        outer: gives what `torch.compile` has made of the denoiser, as far as that is known.
 
     Raises:
         ValueError: already patched, or nothing to hook.
@@ -55,6 +59,12 @@ class DenoiserPatch:
         self.thread: int | None = None
         self.attached = False
         self.generation = 0
+        self.layout = Layout.alone(len(self.targets))
+        self.stand_ins: list[StandIn] = []
+        self.outer: Callable[[], Iterable[nn.Module]] = tuple
+        self._known: set[Any] = set()
+        self._entrances: list[Wrapped] = []
+        self._version = 0
         self._patterns = policy.targets
         self._wrapped: list[Wrapped] = []
         self.attach()
@@ -91,6 +101,7 @@ class DenoiserPatch:
         now = dict(self.denoiser.named_modules())
         if any(now.get(name) is not module for name, module in self._places.items()):
             self._follow()
+        self._wrap_entrances()
 
     def _follow(self) -> None:
         """Hook what stands now where targets stood."""
@@ -109,6 +120,7 @@ class DenoiserPatch:
                 "applied to it; call run.remove() and apply the policy again"
             )
         self.generation += 1
+        self._known.clear()
         self._wrap_targets()
 
     def detach(self) -> None:
@@ -116,12 +128,25 @@ class DenoiserPatch:
 
         One that another library set over ours stays; ours beneath it computes only.
         """
-        for wrapped in reversed(self._wrapped):
+        for wrapped in reversed(self._wrapped + self._entrances):
             wrapped.restore()
         self._wrapped.clear()
+        self._entrances.clear()
         if self.attached:
             delattr(self.denoiser, _MARK)
         self.attached = False
+
+    def knows(self, shapes: Any) -> bool:
+        """Whether calls with this outline keep to the layout."""
+        return not self.stores or shapes in self._known
+
+    def lay_out(self, shapes: Any, layout: Layout) -> None:
+        """Keep to what such calls allow, too: what was stored otherwise does not fit any more."""
+        found = self.layout.refined(layout) if self._known else layout
+        self._known.add(shapes)
+        if found != self.layout:
+            self.layout = found
+            self._version += 1
 
     @contextmanager
     def idle(self) -> Iterator[None]:
@@ -146,68 +171,41 @@ class DenoiserPatch:
         return wrapped
 
     def _wrap_targets(self) -> None:
-        for index, target in enumerate(self.targets):
-            self._wrap_target(index, target)
+        self.stand_ins = [
+            StandIn(self, index, target, group, self.groups[:index].count(group))
+            for index, (target, group) in enumerate(zip(self.targets, self.groups, strict=True))
+        ]
+        for part, target in zip(self.stand_ins, self.targets, strict=True):
+            self._wrap(target.source, part.source(target.source.forward))
+            self._wrap(target.module, part.module(target.module.forward))
+            for number, module in enumerate(target.idle):
+                self._wrap(module, part.idle(number, module.forward))
         hooked = {id(row.owner) for row in self._wrapped}
         modules = self.denoiser.named_modules()
         self._places = {name: module for name, module in modules if id(module) in hooked}
 
-    def _wrap_target(self, index: int, target: Target) -> None:
-        compute_source = target.source.forward
-        group = self.groups[index]
-        place = self.groups[:index].count(group)
+    def _wrap_entrances(self) -> None:
+        """Wrap what calls the compiled denoiser, outside of all graphs."""
+        doors = [(part, "forward") for part in self.outer() if part is not self.denoiser]
+        if getattr(self.denoiser, "_compiled_call_impl", None) is not None:
+            doors.append((self.denoiser, "_compiled_call_impl"))
+        for owner, name in doors:
+            if getattr(getattr(owner, name), _MARK, None) is not self:
+                wrapped = Wrapped(owner, name, self._entrance(getattr(owner, name)))
+                setattr(wrapped, _MARK, self)
+                self._entrances.append(wrapped)
 
-        def store(*args: Any, **kwargs: Any) -> Any:
-            result = compute_source(*args, **kwargs)
-            now = self.progress
-            if self.stores and self.attached and not (now.reusing and now.skipped[index]):
-                slot = now.current.shelves[group].slots[place]
-                slot.store(form_of(result), target.extract((args, kwargs), result))
+    def _entrance(self, compiled: Callable) -> Callable:
+        def enter(*args: Any, **kwargs: Any) -> Any:
+            if not self.attached:
+                return compiled(*args, **kwargs)
+            self.progress.on_compiled(self.progress, args, kwargs)
+            result = compiled(*args, **kwargs)
+            for context in self.progress.bank.called():
+                context.own()
             return result
 
-        self._wrap(target.source, store)
-        compute_module = target.module.forward
-
-        def replay(*args: Any, **kwargs: Any) -> Any:
-            now = self.progress
-            if now.reusing and now.skipped[index]:
-                turn = now.turns[index]
-                now.turns[index] += 1
-                held = now.current.shelves[group].value(place, turn)
-                if held is not None:
-                    form, features = held
-                    return target.rejoin((args, kwargs), features, form)
-            result = compute_module(*args, **kwargs)
-            if now.threshold is not None and group == 0 and now.reusing:
-                _decide(now, now.current.shelves[group].slots[place])
-            return result
-
-        self._wrap(target.module, replay)
-        for number in range(len(target.idle)):
-            self._wrap_idle(index, target, number)
-
-    def _wrap_idle(self, index: int, target: Target, number: int) -> None:
-        """Let a module that only a target reads return zeros where that target is skipped."""
-        part = target.idle[number]
-        compute = part.forward
-        group = self.groups[index]
-        place = self.groups[:index].count(group)
-
-        def stand_in(*args: Any, **kwargs: Any) -> Any:
-            now = self.progress
-            shelf = now.current.shelves[group]
-            known = shelf.slots[place].idle.get(number)
-            if now.reusing and now.skipped[index] and known is not None and shelf.holds(place):
-                form, kinds = known
-                like = tensors_in((args, kwargs))[0]
-                return filled(form, [like.new_zeros(shape, dtype=dtype) for shape, dtype in kinds])
-            result = compute(*args, **kwargs)
-            if self.stores and self.attached:
-                kinds = [(tensor.shape, tensor.dtype) for tensor in tensors_in(result)]
-                shelf.slots[place].idle[number] = form_of(result), kinds
-            return result
-
-        self._wrap(part, stand_in)
+        return enter
 
     def _wrap_denoiser(self) -> None:
         compute = self.denoiser.forward
@@ -228,7 +226,7 @@ class DenoiserPatch:
             context = now.context
             now.context = context.next
             context.example = copied((args, kwargs))  # some denoisers empty the lists they get
-            shapes = outline((args, kwargs))
+            shapes = self._version, outline((args, kwargs))
             # Read only where it matters: what a keyframe reads would split its compiled graph.
             fits = now.action != Action.KEYFRAME and context.fits(shapes)
             earlier = context.scores.value(0) if fits and self.scores else None
@@ -297,26 +295,3 @@ def _leant(
     leant = scores[0].clone()
     leant[leading] += (sample[leading] * weight).to(leant)
     return (leant,)
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _decide(now: Progress, probe: Slot) -> None:
-    """Make the step a keyframe if the probe has changed too much; once per step."""
-    if now.threshold is None or probe.fresh is None:
-        return
-    pairs = list(zip(probe.fresh, probe.history[0], strict=True))
-    change = torch.stack([_change(new.float(), old.float()) for new, old in pairs]).mean()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        # All ranks must go the same way, or those that compute wait for the others for ever.
-        torch.distributed.all_reduce(change)
-        change = change / torch.distributed.get_world_size()
-    now.change += change.item()
-    if now.change > now.threshold:
-        now.action, now.reusing, now.change = Action.KEYFRAME, False, 0.0
-        now.current.stored = True
-    now.threshold = None
-
-
-def _change(new: Tensor, old: Tensor) -> Tensor:
-    """Relative, on average."""
-    return (new - old).abs().mean() / old.abs().mean().clamp(min=1e-12)

@@ -45,7 +45,9 @@ class Run:
         policy: Policy,
         scheduler: SchedulerMixin,
         pipe: DiffusionPipeline | None = None,
+        compiled: nn.Module | None = None,
     ) -> None:
+        outer = compiled if pipe is None else pipe
         self.policy = policy
         self.patches: list[DenoiserPatch] = []
         self._states: weakref.WeakSet[State] = weakref.WeakSet()
@@ -55,6 +57,7 @@ class Run:
         try:
             for denoiser in denoisers:
                 self.patches.append(DenoiserPatch(denoiser, policy))
+                self.patches[-1].outer = functools.partial(_compiled, outer, denoiser)
             self._costs = Costs(self.patches, policy)
             if pipe is None:
                 self._state = self._new_state(scheduler)
@@ -183,6 +186,15 @@ class Run:
             state.detach()
 
 
+def _compiled(outer: DiffusionPipeline | nn.Module | None, denoiser: nn.Module) -> list[nn.Module]:
+    """What `torch.compile` has made of a denoiser, among what holds it."""
+    if isinstance(outer, DiffusionPipeline):
+        parts = components(outer).values()
+        others = (part for part in parts if part is not denoiser)
+        return [part for part in others if getattr(part, "_orig_mod", None) is denoiser]
+    return [outer] if outer is not None and outer is not denoiser else []
+
+
 def _code_of(pipe: DiffusionPipeline) -> CodeType | None:
     return getattr(inspect.unwrap(type(pipe).__call__), "__code__", None)
 
@@ -237,7 +249,7 @@ def apply(
                 "a bare denoiser needs the scheduler that its loop steps: "
                 "apply(denoiser, policy, scheduler=scheduler)"
             )
-        return Run([unwrap(target)], policy, scheduler)
+        return Run([unwrap(target)], policy, scheduler, compiled=target)
     if not isinstance(target, DiffusionPipeline):
         raise TypeError(
             f"target must be a diffusers pipeline or a denoiser, got {type(target).__name__}"

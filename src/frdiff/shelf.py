@@ -26,9 +26,13 @@ class Slot:
         turns: of every time that the target ran in one pass (a layer may serve two streams in
             turn), the form of what it returned (see `frdiff.trees`) and which features are its.
         idle: by number, the form, shapes and types of what the target's idle modules returned.
+        noted: the form, shapes and types of what the target itself returned, where it is stored
+            together with others or not at all.
+        own: the features of the first target of a run, while that is computed.
+        anchors: what a run adds to, while it is computed.
     """
 
-    __slots__ = ("fresh", "history", "idle", "turns")
+    __slots__ = ("anchors", "fresh", "history", "idle", "noted", "own", "turns")
 
     def __init__(self) -> None:
         self.clear()
@@ -39,6 +43,9 @@ class Slot:
         self.history: tuple[tuple[Tensor, ...], ...] = ()
         self.turns: list[tuple[Any, int, int]] = []
         self.idle: dict[int, Any] = {}
+        self.noted: tuple[Any, list[tuple[torch.Size, torch.dtype]]] | None = None
+        self.own: tuple[Tensor, ...] = ()
+        self.anchors: tuple[Tensor, ...] = ()
 
     def store(self, form: Any, features: tuple[Tensor, ...]) -> None:
         """Take what the target returned in this step, the first time or once more."""

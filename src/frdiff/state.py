@@ -14,7 +14,7 @@ from torch import Tensor
 from frdiff.advice import not_guided_in_one_call, not_tuned_for, too_little_saved
 from frdiff.attendance import Attendance
 from frdiff.bank import Context
-from frdiff.calls import tensor_of
+from frdiff.calls import outline, tensor_of
 from frdiff.clock import Clock
 from frdiff.cost import CallCost
 from frdiff.divergence import Divergence
@@ -25,8 +25,11 @@ from frdiff.policy import Policy
 from frdiff.policy.conditions import Conditions, conditions_of, scales_in
 from frdiff.progress import Progress, Source
 from frdiff.stats import Costs, Stats, Tally
+from frdiff.wrapped import may_be_compiled
 
 __all__ = ["State"]
+
+AHEAD = "ahead"  # in place of the outline of calls that were not seen yet
 
 
 class State:
@@ -67,7 +70,10 @@ class State:
         self._patches = patches
         self._costs = costs
         self._source = source
-        self._parts = [Progress(policy, patch.groups, self._on_call, source) for patch in patches]
+        self._parts = [
+            Progress(policy, patch.groups, self._on_call, self._on_compiled, source)
+            for patch in patches
+        ]
         self._before: list[tuple[Progress, int | None]] = []
         self._tally = Tally()
         self._attendance = self._new_attendance()
@@ -208,9 +214,11 @@ class State:
 
     def _start(self) -> None:
         """Begin a run of a policy that is settled."""
-        for patch, part in zip(self._patches, self._parts, strict=True):
+        for number, (patch, part) in enumerate(zip(self._patches, self._parts, strict=True)):
             patch.renew()
             part.start()
+            if self._source is None and not patch.knows(AHEAD) and may_be_compiled():
+                patch.lay_out(AHEAD, self._costs.layout_ahead(number))
         self._running = True
         self._attendance.begin()
         self._reset()
@@ -245,9 +253,20 @@ class State:
             if self._attendance.astray and self._running:
                 self._rest()
             return False
+        self._look(number, call)
         self._began = self._began or time.perf_counter()
         progress.enter(args, kwargs)
         return True
+
+    def _on_compiled(self, progress: Progress, args: tuple, kwargs: dict[str, Any]) -> None:
+        self._look(self._parts.index(progress), (args, kwargs))
+
+    def _look(self, number: int, call: tuple[tuple, dict[str, Any]]) -> None:
+        """Look at a pass with such arguments, the first time, for what need be stored."""
+        patch = self._patches[number]
+        if not patch.knows(outline(call)):
+            shapes, _ = self._costs.learn(number, call)
+            patch.lay_out(shapes, self._costs.layout(number, shapes))
 
     def _may_begin(self, number: int, call: tuple[tuple, dict], scheduler: Any) -> bool:
         """Whether a call after the end of a run, or before the first, can begin one.

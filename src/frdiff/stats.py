@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from frdiff.calls import outline
+from frdiff.catalogue import example_call
 from frdiff.cost import CallCost, Example, call_cost
+from frdiff.layout import Layout
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Action
 from frdiff.policy import Policy
@@ -101,6 +103,28 @@ class Costs:
             example = self._examples[number, shapes]
             self._known[key] = call_cost(patch.denoiser, self._policy, example)
         return self._known[key]
+
+    def layout(self, number: int, shapes: Any) -> Layout:
+        """What calls of a denoiser with this outline allow."""
+        try:
+            return self.of(number, shapes).layout
+        except Exception as error:  # whatever a model's own code may raise
+            return self._alone(number, error)
+
+    def layout_ahead(self, number: int) -> Layout:
+        """What calls allow as the denoiser's pipelines make them, where none is seen."""
+        denoiser = self._patches[number].denoiser
+        try:
+            example = Example((), example_call(denoiser, "cpu"))
+            return call_cost(denoiser, self._policy, example).layout
+        except Exception as error:  # whatever a model's own code may raise
+            return self._alone(number, error)
+
+    def _alone(self, number: int, error: Exception) -> Layout:
+        patch = self._patches[number]
+        name = type(patch.denoiser).__name__
+        logger.info("%s is stored target by target, not in runs: %s", name, error)
+        return Layout.alone(len(patch.targets))
 
     def macs(self, tally: "Tally") -> tuple[int, int] | tuple[None, None]:
         """MACs of all calls, and of the same calls in full."""

@@ -2,11 +2,12 @@
 
 import copy
 import functools
+import sys
 from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
-__all__ = ["Wrapped"]
+__all__ = ["Wrapped", "may_be_compiled"]
 
 
 class Wrapped:
@@ -57,6 +58,12 @@ class Wrapped:
         if self._replaced is not None:
             return _itself, (self._replaced,)
         return getattr, (self.owner, self.name)
+
+
+def may_be_compiled() -> bool:
+    """Whether anything was compiled with `torch.compile` so far; true if that cannot be told."""
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")
+    return dynamo is not None and bool(getattr(dynamo, "cached_backends", True))
 
 
 def _itself(method: Any) -> Any:

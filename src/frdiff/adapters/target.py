@@ -1,6 +1,6 @@
 """Targets: a module skipped on reuse steps, and how its output is put together again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,10 @@ class Target:
             (see `frdiff.trees`) of what it returned on the keyframe.
         kept: modules within `module` that run on reuse steps all the same.
         idle: modules beside it whose outputs nothing but `module` reads, skipped too.
+        bases: of the tensors that `module` returns, from its inputs, their form and their shapes,
+            those inputs that it adds a feature to and nothing else; None for what is made anew.
+            Such targets can be stored together with others, see `frdiff.layout`.
+        reads: whether `rejoin` reads inputs at all.
     """
 
     name: str
@@ -37,6 +41,8 @@ class Target:
     rejoin: Callable[[Inputs, Features, Any], Any]
     kept: tuple[nn.Module, ...] = ()
     idle: tuple[nn.Module, ...] = ()
+    bases: Callable[[Inputs, Any, Sequence[Any]], list[Tensor | None]] | None = None
+    reads: bool = True
 
 
 def output(name: str, module: nn.Module, idle: tuple[nn.Module, ...] = ()) -> Target:
@@ -51,6 +57,7 @@ def output(name: str, module: nn.Module, idle: tuple[nn.Module, ...] = ()) -> Ta
         lambda inputs, result: tuple(tensor.clone() for tensor in tensors_in(result)),
         lambda inputs, features, form: filled(form, features),
         idle=idle,
+        reads=False,
     )
 
 
@@ -78,7 +85,7 @@ def whole(name: str, module: nn.Module) -> Target:
         ]
         return filled(form, parts)
 
-    return Target(name, module, module, extract, rejoin)
+    return Target(name, module, module, extract, rejoin, bases=streams.bases)
 
 
 def attention(name: str, module: nn.Module) -> Target:
@@ -93,7 +100,16 @@ def attention(name: str, module: nn.Module) -> Target:
         module,
         lambda inputs, result: (result * scale - first_input(*inputs),),
         lambda inputs, features, form: (first_input(*inputs) + features[0]) / scale,
+        bases=_first if scale == 1 else None,
     )
+
+
+def _first(inputs: Inputs, form: Any, shapes: Sequence[Any]) -> list[Tensor | None]:
+    return [first_input(*inputs)]
+
+
+def _none(inputs: Inputs, form: Any, shapes: Sequence[Any]) -> list[Tensor | None]:
+    return [None]
 
 
 def branch(name: str, block: nn.Module) -> Target:
@@ -115,4 +131,5 @@ def branch(name: str, block: nn.Module) -> Target:
         lambda inputs, result: (result,),
         rejoin,
         kept=tuple(part for part in skip if isinstance(part, nn.Module)),
+        bases=None if scale != 1 else _none if skip else _first,
     )

@@ -7,7 +7,7 @@ from typing import Any
 from frdiff.catalogue import NOT_DENOISERS, example_call
 from frdiff.catalogue.full_size import FullSize
 from frdiff.cost import Example, call_costs
-from frdiff.policy import TARGET_SETS
+from frdiff.policy import TARGET_SETS, UniformPolicy
 
 __all__ = ["ModelCosts", "SetCost", "markdown", "model_costs", "page"]
 
@@ -63,7 +63,7 @@ def model_costs(model: FullSize) -> ModelCosts:
     denoiser = model.build()
     # On a real device, whose autocast and whole numbers the code of some models asks for.
     example = Example((), example_call(denoiser, "cpu", **model.call))
-    costs = call_costs(denoiser, TARGET_SETS, example)
+    costs = call_costs(denoiser, [UniformPolicy(2, targets=row) for row in TARGET_SETS], example)
     size = model.call_size
     sets = {
         name: SetCost(len(cost.targets), cost.reuse_ratio, model.in_16_bits(cost.feature_bytes))

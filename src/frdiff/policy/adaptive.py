@@ -56,6 +56,11 @@ class AdaptivePolicy(Policy):
         """Scores of keyframes that must be kept: none, no step jumps or mixes."""
         return 0
 
+    @property
+    def computed_groups(self) -> frozenset[int]:
+        """The groups of targets that some step with stored features computes: the probe."""
+        return frozenset({PROBE})
+
     def plan(self, num_steps: int) -> Plan:
         """Step 0 a keyframe, all others open; `revised` settles them one by one."""
         check_int("num_steps", num_steps, 1, MAX_STEPS)

@@ -72,6 +72,11 @@ class Policy(ABC):
         return Step(Action.KEYFRAME)
 
     @property
+    def computed_groups(self) -> frozenset[int]:
+        """The groups of targets that some step with stored features computes: here none."""
+        return frozenset()
+
+    @property
     def depth(self) -> int:
         """Features that must be kept per target."""
         return self.forecast + 1

@@ -153,6 +153,11 @@ class RangePolicy(Policy):
         return max(table.score_depth for table in self.tables)
 
     @property
+    def computed_groups(self) -> frozenset[int]:
+        """The groups of targets that some step with stored features computes."""
+        return self.tables[0].computed_groups
+
+    @property
     def depth(self) -> int:
         """Features that must be kept per target."""
         return self.tables[0].depth

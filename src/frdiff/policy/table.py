@@ -145,6 +145,12 @@ class TablePolicy(Policy):
         return max(plan.score_depth, self.forecast + 2 if checks else 0)
 
     @property
+    def computed_groups(self) -> frozenset[int]:
+        """The groups of targets that some step with stored features computes."""
+        rows = (row for row in self.computed if len(row) < len(self.groups))
+        return frozenset(group for row in rows for group in row)
+
+    @property
     def learnt(self) -> bool:
         """Whether anything fits the steps of one run alone.
 

@@ -1,0 +1,110 @@
+"""The flow of tensors through one pass of a denoiser: what is computed from what, and where.
+
+Operations are seen one by one as they are dispatched, with the memory that they read and write and
+the modules they run in. Tensors that share memory count as one, so a view reads what it shows.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from frdiff.calls import tensors_within
+
+__all__ = ["Dataflow", "Operation", "Return"]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation.
+
+    Attributes:
+        within: modules of interest that it ran in, outermost first.
+        reads, writes: memory, by number; a view writes nothing.
+    """
+
+    within: tuple[nn.Module, ...]
+    reads: frozenset[int]
+    writes: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Return:
+    """The end of a call of a module of interest.
+
+    Attributes:
+        module: that returned.
+        inputs: its arguments, by place and by name.
+        result: what it returned.
+    """
+
+    module: nn.Module
+    inputs: tuple[tuple, dict[str, Any]]
+    result: Any
+
+
+class Dataflow(TorchDispatchMode):
+    """Notes the operations that run while it is entered, and the returns of modules, in order.
+
+    It holds on to all memory that it has seen, so it is for fake tensors.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.events: list[Operation | Return] = []
+        self._within: list[nn.Module] = []
+        self._held: dict[int, Any] = {}
+
+    def memory(self, tree: Any) -> frozenset[int]:
+        """The memory of all tensors in arguments or results, by number."""
+        found = set()
+        for tensor in tensors_within(tree):
+            storage = tensor.untyped_storage()
+            self._held[storage._cdata] = storage  # else its number could be given once more
+            found.add(storage._cdata)
+        return frozenset(found)
+
+    @contextmanager
+    def watching(self, modules: Iterable[nn.Module]) -> Iterator[None]:
+        """While it lasts, calls of these modules are noted."""
+        with ExitStack() as stack:
+            for module in modules:
+                stack.callback(module.register_forward_pre_hook(self._enter).remove)
+                end = partial(self._end)
+                hook = module.register_forward_hook(end, with_kwargs=True)
+                stack.callback(hook.remove)
+            yield
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        reads = self.memory((args, kwargs))
+        changed = self.memory(list(_changed(func, args, kwargs)))
+        writes = (self.memory(result) - reads) | changed
+        self.events.append(Operation(tuple(self._within), reads, writes))
+        return result
+
+    def _enter(self, module: nn.Module, args: tuple) -> None:
+        self._within.append(module)
+
+    def _end(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
+        self._within.pop()
+        self.events.append(Return(module, (args, kwargs), result))
+
+
+def _changed(func: Any, args: tuple, kwargs: dict[str, Any]) -> Iterator[Any]:
+    """The arguments that an operation changes in place."""
+    schema = getattr(func, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return
+    for place, argument in enumerate(schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            yield args[place] if place < len(args) else kwargs.get(argument.name)

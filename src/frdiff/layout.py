@@ -1,0 +1,249 @@
+"""What a bank need hold of each target: nothing, a part of a sum, or features of its own.
+
+Residual blocks that follow one another pass their streams on and add to them. Where nothing else
+reads a stream on its way, and all are skipped in the same steps, only the sum of what they add
+matters: a forecast of the sum is the sum of forecasts with the same weights. Such targets make a
+run. And what a step without them never reads, such as all that lies below the last stored
+up-sampler of a U-Net, need not be stored at all. Both follow from the flow of tensors through a
+pass, see `frdiff.dataflow`; nothing is assumed of any model.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from frdiff.adapters import Target
+from frdiff.dataflow import Dataflow, Operation, Return
+from frdiff.trees import form_of, tensors_in
+
+__all__ = ["Layout", "Place", "layout_of"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a target stands in its run.
+
+    Attributes:
+        first: number of the run's first target, where its features are kept.
+        last: number of the last one, which knows the sum.
+        origins: per tensor that it returns, the number of the stream of the first target that it
+            continues.
+        read: whether a step that skips it reads its features, or anything that rests on them.
+    """
+
+    first: int
+    last: int
+    origins: tuple[int, ...] = ()
+    read: bool = True
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The places of all targets of a denoiser, in their order."""
+
+    places: tuple[Place, ...]
+
+    @classmethod
+    def alone(cls, count: int) -> "Layout":
+        """Each target for itself: what holds for any flow."""
+        return cls(tuple(Place(number, number) for number in range(count)))
+
+    def refined(self, other: "Layout") -> "Layout":
+        """What holds for both: the runs that both have, and what either reads."""
+        mine, theirs = self._runs(), other._runs()
+        kept = {number for run in mine.keys() & theirs.keys() for number in mine[run]}
+        places = (
+            one if number in kept else Place(number, number, read=one.read or two.read)
+            for number, (one, two) in enumerate(zip(self.places, other.places, strict=True))
+        )
+        return Layout(tuple(places))
+
+    def _runs(self) -> dict[tuple[tuple[int, Place], ...], list[int]]:
+        """The numbers of the targets of every run, by the places in it."""
+        runs: dict[int, list[int]] = {}
+        for number, place in enumerate(self.places):
+            runs.setdefault(place.first, []).append(number)
+        return {tuple((n, self.places[n]) for n in run): run for run in runs.values()}
+
+    @property
+    def stored(self) -> list[int]:
+        """The targets whose returns give what is stored: the last ones of all runs."""
+        return [n for n, place in enumerate(self.places) if place.read and place.last == n]
+
+
+def layout_of(
+    targets: Sequence[Target],
+    groups: Sequence[int],
+    flow: Dataflow,
+    result: Any,
+    computed: Collection[int] = (),
+) -> Layout:
+    """The layout that one pass allows.
+
+    Args:
+        targets: in module order.
+        groups: of each target: skipped together, or not.
+        flow: of the pass, watching the modules of all targets and their idle ones.
+        result: what the denoiser returned.
+        computed: groups that some step with stored features computes; they read all the same.
+    """
+    calls = _calls(targets, flow)
+    read = _read(targets, groups, flow, result, computed)
+    runs: list[_Run] = []
+    for number in sorted(calls, key=lambda number: calls[number][0]):
+        if number not in read:
+            continue
+        run = runs[-1] if runs else None
+        if run is None or not run.join(number, groups[number], result):
+            runs.append(_Run(targets, calls, flow, number, groups[number]))
+    places = [Place(n, n, read=n in read or n not in calls) for n in range(len(targets))]
+    for run in runs:
+        for number, place in run.places():
+            places[number] = place
+    return Layout(tuple(places))
+
+
+Call = tuple[int, Return]
+"""The place of a return among the events of a pass, and that return."""
+
+
+def _calls(targets: Sequence[Target], flow: Dataflow) -> dict[int, Call]:
+    """The only call of every target that is called once, by number; several are left out."""
+    numbers = {target.module: number for number, target in enumerate(targets)}
+    found: dict[int, list[Call]] = {}
+    for place, event in enumerate(flow.events):
+        if isinstance(event, Return) and event.module in numbers:
+            found.setdefault(numbers[event.module], []).append((place, event))
+    return {number: calls[0] for number, calls in found.items() if len(calls) == 1}
+
+
+def _read(
+    targets: Sequence[Target],
+    groups: Sequence[int],
+    flow: Dataflow,
+    result: Any,
+    computed: Collection[int],
+) -> set[int]:
+    """The targets whose features a step that skips them reads, from its result backwards."""
+    numbers = {target.module: number for number, target in enumerate(targets)}
+    skipped = {
+        module
+        for target, group in zip(targets, groups, strict=True)
+        for module in (target.module, *target.idle)
+        if group not in computed
+    }
+    wanted = set(flow.memory(result))
+    read: set[int] = set()
+    for event in reversed(flow.events):
+        if isinstance(event, Operation):
+            if event.writes & wanted and not skipped.intersection(event.within):
+                wanted |= event.reads
+        elif event.module in numbers and flow.memory(event.result) & wanted:
+            number = numbers[event.module]
+            read.add(number)
+            wanted |= flow.memory(_rejoined_with(targets[number], event))
+    return read
+
+
+def _rejoined_with(target: Target, call: Return) -> Any:
+    """What a step that skips a target reads of its inputs."""
+    if not target.reads:
+        return ()
+    bases = _bases(target, call)
+    return bases if bases and None not in bases else call.inputs
+
+
+def _bases(target: Target, call: Return) -> list[Tensor | None]:
+    """The streams that a target adds to; none if it may not be stored with others."""
+    if target.bases is None:
+        return []
+    shapes = [tensor.shape for tensor in tensors_in(call.result)]
+    return target.bases(call.inputs, form_of(call.result), shapes)
+
+
+class _Run:
+    """A run that grows: targets each of which passes its streams to the next, and to nobody else.
+
+    Args:
+        number: of the first.
+        group: of all.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        calls: Mapping[int, Call],
+        flow: Dataflow,
+        number: int,
+        group: int,
+    ) -> None:
+        self._targets, self._calls, self._flow = targets, calls, flow
+        self._group = group
+        self._begin, call = calls[number]
+        self._bases = _bases(targets[number], call)
+        self._members = [number]
+        self._origins = [tuple(range(len(tensors_in(call.result))))]
+
+    def places(self) -> Iterator[tuple[int, Place]]:
+        """Of all members, by number."""
+        first, last = self._members[0], self._members[-1]
+        if first == last:
+            return
+        for number, origins in zip(self._members, self._origins, strict=True):
+            yield number, Place(first, last, origins)
+
+    def join(self, number: int, group: int, result: Any) -> bool:
+        """Take a target in, if that is exact; returns whether it was.
+
+        Args:
+            result: of the denoiser, which reads what is in it.
+        """
+        end, call = self._calls[number]
+        passed = tensors_in(self._calls[self._members[-1]][1].result)
+        bases = _bases(self._targets[number], call)
+        if group != self._group or not self._bases or not bases:
+            return False
+        streams = [_place_of(base, passed) for base in bases]
+        if None in streams or len({*streams}) != len(streams):
+            return False
+        origins = tuple(self._origins[-1][stream] for stream in streams if stream is not None)
+        # The first target alone must do for the streams that end on the way.
+        if any(self._bases[gone] is None for gone in {*self._origins[-1]} - {*origins}):
+            return False
+        modules = {self._targets[member].module for member in (*self._members, number)}
+        returned = tensors_in(call.result)
+        for tensor in passed:
+            on = _place_of(tensor, returned) is not None
+            if not on and self._flow.memory(tensor) & self._flow.memory(result):
+                return False
+            if not self._keeps(tensor, None if on else modules):
+                return False
+        if any(base is not None and self._is_written(base, end) for base in self._bases):
+            return False
+        self._members.append(number)
+        self._origins.append(origins)
+        return True
+
+    def _keeps(self, tensor: Tensor, readers: Collection[nn.Module] | None) -> bool:
+        """Whether nothing writes a tensor after the first target, and only `readers` read it."""
+        memory = self._flow.memory(tensor)
+        for event in self._flow.events[self._begin :]:
+            if not isinstance(event, Operation):
+                continue
+            if event.writes & memory and event.reads & memory:
+                return False
+            read = bool(event.reads & memory)
+            if read and readers is not None and not any(m in readers for m in event.within):
+                return False
+        return True
+
+    def _is_written(self, tensor: Tensor, end: int) -> bool:
+        memory = self._flow.memory(tensor)
+        events = self._flow.events[self._begin : end]
+        return any(isinstance(event, Operation) and event.writes & memory for event in events)
+
+
+def _place_of(tensor: Tensor | None, among: Sequence[Tensor]) -> int | None:
+    return next((place for place, other in enumerate(among) if other is tensor), None)
