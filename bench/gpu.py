@@ -91,7 +91,7 @@ class Sampler:
     """
 
     def __init__(self, name: str, pictures: int, mode: str | None, device: torch.device) -> None:
-        (model,) = find_full_sizes(name)
+        (model,) = find_full_sizes([name])
         torch.manual_seed(0)
         with device:
             built = getattr(diffusers, model.class_name)(**model.config)
@@ -104,6 +104,7 @@ class Sampler:
         self.time = next(key for key in self.call if "timestep" in key and "cond" not in key)
         self.scheduler = DDIMScheduler()
         self.device = device
+        self.compiled = mode is not None
         self.net = self.denoiser if mode is None else torch.compile(self.denoiser, mode=mode)
 
     @torch.no_grad()
@@ -214,46 +215,65 @@ def cache_dit(case: Sampler) -> Iterator[None]:
         package.disable_cache(case.denoiser)
 
 
-def measured(name: str, rounds: int, device: torch.device) -> Iterator[Row]:
-    """A row per method of a case."""
+def measured(name: str, rounds: int, device: torch.device, only: str = "") -> Iterator[Row]:
+    """A row per method of a case.
+
+    Args:
+        only: measure methods whose name begins so.
+    """
     model, pictures, mode = name.rsplit(":", 2)
     torch.compiler.reset()
     case = Sampler(model, int(pictures), MODES[mode], device)
     on_gpu = device.type != "cpu"
     first = case.run()
-    case.run()
+    steady = case.run()
     weights = torch.accelerator.memory_allocated() if on_gpu else 0
-    for way in [Way("plain", plain), *ways(case, compiled=mode != "eager")]:
-        own, full, macs, bank = [], [], None, 0.0
+    yield Row(
+        name, "plain", steady, 1.0, (1.0, 1.0), None, 0.0, _peak(case, weights), first - steady
+    )
+    for way in ways(case, compiled=mode != "eager"):
+        if not way.name.startswith(only):
+            continue
         try:
-            with way.enter(case) as run:
-                if way.name != "plain":
-                    first = case.run(way.steps)
-                if on_gpu:
-                    torch.accelerator.reset_peak_memory_stats()
-                case.run(way.steps)
-                peak = torch.accelerator.max_memory_allocated() - weights if on_gpu else 0
-                if run is not None:
-                    stats = run.stats
-                    macs, bank = 1 / stats.macs_ratio, stats.bank_bytes_peak / MIB
-                own = [case.run(way.steps) for _ in range(rounds)]
-            full = [case.run() for _ in range(rounds)]
+            row = _row(name, case, way, rounds, weights)
         except Exception as error:  # a peer's, or one that this machine alone shows
             print(f"{name}, {way.name}: {type(error).__name__}: {str(error)[:300]}", flush=True)
             continue
-        ratios = [one / two for one, two in zip(full, own, strict=True)]
-        seconds = statistics.median(own)
-        yield Row(
-            name,
-            way.name,
-            seconds,
-            statistics.median(ratios),
-            (min(ratios), max(ratios)),
-            macs,
-            bank,
-            peak / MIB,
-            first - seconds,
-        )
+        yield row
+
+
+def _row(name: str, case: Sampler, way: Way, rounds: int, weights: int) -> Row:
+    macs, bank = None, 0.0
+    own: list[float] = []
+    full: list[float] = []
+    with way.enter(case) as run:
+        first = case.run(way.steps)
+        peak = _peak(case, weights, way.steps)
+        if run is not None:
+            stats = run.stats
+            macs, bank = 1 / stats.macs_ratio, stats.bank_bytes_peak / MIB
+        if case.compiled:  # graphs are made anew every time that it is entered
+            own = [case.run(way.steps) for _ in range(rounds)]
+    while len(full) < rounds:
+        if len(own) < rounds:
+            with way.enter(case):
+                case.run(2)  # the first run looks at the modules
+                own.append(case.run(way.steps))
+        full.append(case.run())
+    ratios = [one / two for one, two in zip(full, own, strict=True)]
+    seconds = statistics.median(own)
+    spread = min(ratios), max(ratios)
+    speedup = statistics.median(ratios)
+    return Row(name, way.name, seconds, speedup, spread, macs, bank, peak, first - seconds)
+
+
+def _peak(case: Sampler, weights: int, steps: int = STEPS) -> float:
+    """MiB allocated at most in a run, beyond the weights."""
+    if case.device.type == "cpu":
+        return 0.0
+    torch.accelerator.reset_peak_memory_stats()
+    case.run(steps)
+    return (torch.accelerator.max_memory_allocated() - weights) / MIB
 
 
 def markdown(rows: list[Row]) -> str:
@@ -279,6 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=CASES)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="methods whose name begins so")
     parser.add_argument("--output", type=Path, help="JSON, written anew after every case")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -293,7 +314,7 @@ def main() -> None:
     }
     rows: list[Row] = []
     for name in options.cases:
-        rows += measured(name, options.rounds, device)
+        rows += measured(name, options.rounds, device, options.only)
         if options.output is not None:
             found = about | {"rows": [asdict(row) for row in rows]}
             options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -60,20 +60,21 @@ def eager(policy, **options):
 
 @pytest.mark.parametrize("order", ["apply-compile", "compile-apply", "compile-run-apply"])
 @pytest.mark.parametrize(
-    ("policy", "kinds"),
+    ("policy", "kinds", "inner_kinds"),
     [
-        (FORECAST, 2),
-        (PAPER, 3),
-        (EVERY, 1),
-        (TABLE, 4),
-        (CORRECTED, 3),
-        (LEARNT, 3),
-        (LEANT, 3),
-        (GUIDED, 3),
+        (FORECAST, 2, 2),
+        (PAPER, 2, 3),
+        (EVERY, 1, 1),
+        (TABLE, 4, 4),
+        (CORRECTED, 1, 3),
+        (LEARNT, 1, 3),
+        (LEANT, 1, 3),
+        (GUIDED, 1, 3),
     ],
     ids=["forecast", "paper", "every", "table", "corrected", "learnt", "leant", "guided"],
 )
-def test_one_graph_per_kind_of_step(order, policy, kinds):
+def test_one_graph_per_kind_of_step(order, policy, kinds, inner_kinds):
+    """Jumps and weights of scores need none, where what was compiled is known."""
     unet, scheduler = make_unet(), ddim()
     counter = CompileCounterWithBackend("eager")
 
@@ -92,6 +93,10 @@ def test_one_graph_per_kind_of_step(order, policy, kinds):
     expected = eager(policy)
     for _ in range(2):
         assert torch.equal(loop(net, scheduler), expected)
+    if order == "apply-compile":
+        kinds = inner_kinds
+    elif order == "compile-run-apply" and not policy.reuses:
+        kinds = 0  # the graph of the plain run serves
     assert counter.frame_count == kinds
     assert not counters["graph_break"]
     run.remove()
@@ -120,17 +125,50 @@ def test_outputs_as_tuples_and_aot():
         assert run.stats.jumps == 4
 
 
-def test_a_scheduler_swapped_under_a_compiled_denoiser_is_no_silent_no_op():
+def test_a_scheduler_swapped_under_a_compiled_denoiser_is_followed():
+    expected = make_pipe()
+    with frdiff.apply(expected, FORECAST):
+        call(expected)
+        sampling.set_scheduler(expected, "dpm++")
+        plain = call(expected)
     pipe = make_pipe()
     pipe.unet = torch.compile(pipe.unet, fullgraph=True, backend="eager")
-    with frdiff.apply(pipe, FORECAST):
-        call(pipe)
-        sampling.set_scheduler(pipe, "dpm++")
-        with pytest.raises(Exception, match=r"scheduler was replaced|Observed exception"):
-            call(pipe)
     with frdiff.apply(pipe, FORECAST) as run:
         call(pipe)
+        sampling.set_scheduler(pipe, "dpm++")
+        assert (call(pipe) == plain).all()
         assert run.stats.keyframes == 4
+
+
+@pytest.mark.parametrize("way", ["torch.compile", "in place"])
+def test_jumps_leave_the_graphs_of_a_compiled_denoiser_alone(way):
+    unet, scheduler = make_unet(), ddim()
+    counter = CompileCounterWithBackend("eager")
+    if way == "in place":
+        unet.compile(fullgraph=True, backend=counter)
+        net = unet
+    else:
+        net = torch.compile(unet, fullgraph=True, backend=counter)
+    plain = loop(net, scheduler)
+    assert counter.frame_count == 1
+    for policy in (frdiff.JumpPolicy(2), GUIDED):
+        with frdiff.apply(net, policy, scheduler=scheduler) as run:
+            assert torch.equal(loop(net, scheduler), eager(policy))
+            assert run.stats.jumps > 0
+    assert torch.equal(loop(net, scheduler), plain)
+    assert counter.frame_count == 1
+
+
+def test_graphs_serve_again_once_a_policy_is_removed():
+    unet, scheduler = make_unet(), ddim()
+    counter = CompileCounterWithBackend("eager")
+    net = torch.compile(unet, fullgraph=True, backend=counter)
+    loop(net, scheduler)
+    with frdiff.apply(net, FORECAST, scheduler=scheduler):
+        loop(net, scheduler)
+    assert counter.frame_count == 3
+    loop(net, scheduler)
+    assert counter.frame_count == 3
 
 
 def test_inductor():

@@ -75,7 +75,7 @@ def test_quantised_weights_are_told_by_their_class():
 
     net = make_unet()
     net.conv_out.weight = Packed(net.conv_out.weight.data)
-    weights = conditions_of(net, (torch.ones(1, 4, 8, 8),), {}).weights
+    weights = conditions_of(net, torch.ones(1, 4, 8, 8), {}).weights
     assert weights == "float32 + float32 (Packed)"
 
 

@@ -10,7 +10,8 @@ Nothing here decides anything. The forwards of patched modules, which `torch.com
 only read `history` and write `fresh`; everything else happens between steps.
 """
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -168,7 +169,12 @@ class Bank:
 
     def called(self) -> list[Context]:
         """The contexts called in the current step, in order."""
-        return [context for context in (*self.contexts, self.overflow) if context.called]
+        return [context for context in self._known() if context.called]
+
+    def _known(self) -> Iterator[Context]:
+        """The contexts that were called since the run began: they are taken in order."""
+        yield from itertools.takewhile(lambda one: one.called or one.inputs, self.contexts)
+        yield self.overflow
 
     def context_of(self, inputs: tuple[Tensor, ...], expected: Context, tells: bool) -> Context:
         """The context of a call with these inputs: the expected one, or one that is more alike.
@@ -195,7 +201,7 @@ class Bank:
 
     def used(self) -> list[Context]:
         """The contexts that hold something."""
-        return [context for context in (*self.contexts, self.overflow) if context.holds()]
+        return [context for context in self._known() if context.holds()]
 
     def commit(self, coordinate: float, keyframe: bool) -> None:
         """Take what the contexts stored in a step into their histories.

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import DiffusionPipeline
@@ -25,7 +26,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.calls import copied
+from frdiff.calls import copied, outline
 from frdiff.contents import KnownContents
 from frdiff.dataflow import Dataflow, Return
 from frdiff.denoisers import find_denoisers, frozen
@@ -70,11 +71,15 @@ class Example:
 
     Args:
         args, kwargs: of the call; they are not kept.
+
+    Attributes:
+        shapes: their outline, see `frdiff.calls.outline`.
     """
 
     def __init__(self, args: tuple, kwargs: dict[str, Any]) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._call = tree_map_only(Tensor, self._remembered, (args, dict(kwargs)))
+        self.shapes = outline((args, kwargs))
 
     def _remembered(self, tensor: Tensor) -> "_Remembered":
         wanted = not tensor.is_floating_point() or tensor.numel() <= SMALL
@@ -181,7 +186,30 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
     Raises:
         Exception: whatever the denoiser raises on such inputs.
     """
-    return call_costs(denoiser, [policy], example)[0]
+    key = (
+        *(str(part) for part in (policy.targets, policy.groups, policy.computed_groups)),
+        *(example.shapes, _structure(denoiser)),
+    )
+    known = _KNOWN.setdefault(denoiser, {})
+    if key not in known:
+        known[key] = call_costs(denoiser, [policy], example)[0]
+    return known[key]
+
+
+# A pass takes seconds, and whoever compares policies applies many to one denoiser.
+_KNOWN: WeakKeyDictionary[nn.Module, dict[Any, CallCost]] = WeakKeyDictionary()
+
+
+def _structure(denoiser: nn.Module) -> int:
+    """A number that changes with the modules of a denoiser and with their settings."""
+    plain = int | float | str | bool | None
+    rows = (
+        (name, id(module), key, value if isinstance(value, plain) else id(value))
+        for name, module in denoiser.named_modules()
+        for key, value in vars(module).items()
+        if not key.startswith("_") and key not in _HOOKS
+    )
+    return hash(tuple(rows))
 
 
 def call_costs(denoiser: nn.Module, policies: Sequence[Policy], example: Example) -> list[CallCost]:

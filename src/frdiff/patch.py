@@ -64,6 +64,7 @@ class DenoiserPatch:
         self.outer: Callable[[], Iterable[nn.Module]] = tuple
         self._known: set[Any] = set()
         self._entrances: list[Wrapped] = []
+        self._entered = False
         self._version = 0
         self._patterns = policy.targets
         self._wrapped: list[Wrapped] = []
@@ -95,13 +96,14 @@ class DenoiserPatch:
         Raises:
             RuntimeError: what stands in the place of targets cannot be hooked as they were.
         """
-        if getattr(self.denoiser.forward, _MARK, None) is not self:
+        wrapped = getattr(self.denoiser.forward, _MARK, None) is self
+        if not wrapped and not self._enters_alone:
             self._wrapped = [row for row in self._wrapped if row.owner is not self.denoiser]
             self._wrap_denoiser()
         now = dict(self.denoiser.named_modules())
         if any(now.get(name) is not module for name, module in self._places.items()):
             self._follow()
-        self._wrap_entrances()
+        self.wrap_entrances()
 
     def _follow(self) -> None:
         """Hook what stands now where targets stood."""
@@ -175,7 +177,9 @@ class DenoiserPatch:
             StandIn(self, index, target, group, self.groups[:index].count(group))
             for index, (target, group) in enumerate(zip(self.targets, self.groups, strict=True))
         ]
-        for part, target in zip(self.stand_ins, self.targets, strict=True):
+        # A policy that never reuses has no use for them.
+        parts = zip(self.stand_ins, self.targets, strict=True) if self.stores else ()
+        for part, target in parts:
             self._wrap(target.source, part.source(target.source.forward))
             self._wrap(target.module, part.module(target.module.forward))
             for number, module in enumerate(target.idle):
@@ -184,8 +188,17 @@ class DenoiserPatch:
         modules = self.denoiser.named_modules()
         self._places = {name: module for name, module in modules if id(module) in hooked}
 
-    def _wrap_entrances(self) -> None:
-        """Wrap what calls the compiled denoiser, outside of all graphs."""
+    @property
+    def _enters_alone(self) -> bool:
+        """Whether all that the policy does is done outside of compiled graphs."""
+        return bool(self._entrances) and not self.stores
+
+    def wrap_entrances(self) -> None:
+        """Wrap what calls the compiled denoiser, outside of all graphs.
+
+        Where no target is stored the denoiser's own forward is left alone then, and the graphs that
+        it has been compiled to still serve.
+        """
         doors = [(part, "forward") for part in self.outer() if part is not self.denoiser]
         if getattr(self.denoiser, "_compiled_call_impl", None) is not None:
             doors.append((self.denoiser, "_compiled_call_impl"))
@@ -194,16 +207,22 @@ class DenoiserPatch:
                 wrapped = Wrapped(owner, name, self._entrance(getattr(owner, name)))
                 setattr(wrapped, _MARK, self)
                 self._entrances.append(wrapped)
+        if self._enters_alone:
+            for row in self._wrapped:
+                row.restore()
+            self._wrapped.clear()
 
     def _entrance(self, compiled: Callable) -> Callable:
+        """What calls the compiled denoiser: all but the targets is done outside of its graphs."""
+
         def enter(*args: Any, **kwargs: Any) -> Any:
             if not self.attached:
                 return compiled(*args, **kwargs)
-            self.progress.on_compiled(self.progress, args, kwargs)
-            result = compiled(*args, **kwargs)
-            for context in self.progress.bank.called():
-                context.own()
-            return result
+            self._entered = True
+            try:
+                return self._called(compiled, args, kwargs)
+            finally:
+                self._entered = False
 
         return enter
 
@@ -211,53 +230,59 @@ class DenoiserPatch:
         compute = self.denoiser.forward
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if not self.attached:
+            if self._entered or not self.attached:
                 return compute(*args, **kwargs)
-            now = self.progress
-            if not torch.compiler.is_compiling():
-                if not now.on_call(now, args, kwargs):
-                    with self.idle():
-                        return compute(*args, **kwargs)
-            elif now.source is not None and now.source.scheduler is not now.scheduler:
-                raise RuntimeError(
-                    "the pipeline's scheduler was replaced while its compiled denoiser is patched; "
-                    "call run.remove() and apply the policy again"
-                )
-            context = now.context
-            now.context = context.next
-            context.example = copied((args, kwargs))  # some denoisers empty the lists they get
-            shapes = self._version, outline((args, kwargs))
-            # Read only where it matters: what a keyframe reads would split its compiled graph.
-            fits = now.action != Action.KEYFRAME and context.fits(shapes)
-            earlier = context.scores.value(0) if fits and self.scores else None
-            blends = now.blends and (now.opens or context.fits(shapes))
-            now.current = context
-            now.reusing = now.action == Action.REUSE and fits
-            now.turns = [0] * len(self.targets)
-            # Set before the network runs: where it holds flexible attention, a compiled graph
-            # loses what is set afterwards on an object on which something was set before.
-            context.called = True
-            if now.action == Action.JUMP and earlier is not None:
-                form, scores = earlier
-                return filled(form, _leant(scores, (args, kwargs), now.sample_weight))
-            if not now.reusing:
-                context.stored, context.outline = True, shapes
-            result = compute(*args, **kwargs)
-            if now.reusing:
-                return result if earlier is None else _mixed(earlier[1], result, now.mixing_weight)
-            if self.scores:
-                scores = tuple(score.clone() for score in tensors_in(result))
-                context.scores.slots[0].store(form_of(result), scores)
-            blended = context.scores.blended(0, now.first_weight) if blends else None
-            if blended is None:
-                return result
-            if now.guidance_weight is not None:
-                sample = sample_in((args, kwargs))
-                blended = guided(blended, tensors_in(result), sample, now.guidance_weight)
-            leant = _leant(blended, (args, kwargs), now.sample_weight)
-            return filled(form_of(result), leant)
+            return self._called(compute, args, kwargs)
 
         setattr(self._wrap(self.denoiser, forward), _MARK, self)
+
+    def _called(self, compute: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """A call of the denoiser under the policy."""
+        now = self.progress
+        if not torch.compiler.is_compiling():
+            if not now.on_call(now, args, kwargs):
+                with self.idle():
+                    return compute(*args, **kwargs)
+        elif now.source is not None and now.source.scheduler is not now.scheduler:
+            raise RuntimeError(
+                "the pipeline's scheduler was replaced while its compiled denoiser is patched; "
+                "call run.remove() and apply the policy again"
+            )
+        context = now.context
+        now.context = context.next
+        context.example = copied((args, kwargs))  # some denoisers empty the lists they get
+        shapes = self._version, outline((args, kwargs))
+        # Read only where it matters: what a keyframe reads would split its compiled graph.
+        fits = now.action != Action.KEYFRAME and context.fits(shapes)
+        earlier = context.scores.value(0) if fits and self.scores else None
+        blends = now.blends and (now.opens or context.fits(shapes))
+        now.current = context
+        now.reusing = now.action == Action.REUSE and fits
+        now.turns = [0] * len(self.targets)
+        # Set before the network runs: where it holds flexible attention, a compiled graph
+        # loses what is set afterwards on an object on which something was set before.
+        context.called = True
+        if now.action == Action.JUMP and earlier is not None:
+            form, scores = earlier
+            return filled(form, _leant(scores, (args, kwargs), now.sample_weight))
+        if not now.reusing:
+            context.stored, context.outline = True, shapes
+        result = compute(*args, **kwargs)
+        if self._entered and not torch.compiler.is_compiling():
+            context.own()
+        if now.reusing:
+            return result if earlier is None else _mixed(earlier[1], result, now.mixing_weight)
+        if self.scores:
+            scores = tuple(score.clone() for score in tensors_in(result))
+            context.scores.slots[0].store(form_of(result), scores)
+        blended = context.scores.blended(0, now.first_weight) if blends else None
+        if blended is None:
+            return result
+        if now.guidance_weight is not None:
+            sample = sample_in((args, kwargs))
+            blended = guided(blended, tensors_in(result), sample, now.guidance_weight)
+        leant = _leant(blended, (args, kwargs), now.sample_weight)
+        return filled(form_of(result), leant)
 
 
 @contextmanager

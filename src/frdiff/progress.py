@@ -38,7 +38,6 @@ class Progress:
         groups: of each target.
         on_call: told of each call that is not compiled, before it is made; answers whether it
             belongs to the run.
-        on_compiled: told of each call that is, as far as it is seen.
         source: of a scheduler that may be swapped; None if it may not.
 
     Attributes:
@@ -67,11 +66,9 @@ class Progress:
         policy: Policy,
         groups: Sequence[int],
         on_call: OnCall,
-        on_compiled: Callable[["Progress", tuple, dict[str, Any]], None],
         source: Source | None = None,
     ) -> None:
         self.on_call = on_call
-        self.on_compiled = on_compiled
         self.source = source
         self.scheduler = source.scheduler if source else None
         self.groups = groups

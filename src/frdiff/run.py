@@ -58,6 +58,7 @@ class Run:
             for denoiser in denoisers:
                 self.patches.append(DenoiserPatch(denoiser, policy))
                 self.patches[-1].outer = functools.partial(_compiled, outer, denoiser)
+                self.patches[-1].wrap_entrances()
             self._costs = Costs(self.patches, policy)
             if pipe is None:
                 self._state = self._new_state(scheduler)

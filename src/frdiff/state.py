@@ -4,6 +4,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from frdiff.advice import not_guided_in_one_call, not_tuned_for, too_little_saved
 from frdiff.attendance import Attendance
 from frdiff.bank import Context
-from frdiff.calls import outline, tensor_of
+from frdiff.calls import outline, sample_in, tensor_of
 from frdiff.clock import Clock
 from frdiff.cost import CallCost
 from frdiff.divergence import Divergence
@@ -46,7 +47,6 @@ class State:
 
     Attributes:
         plan: the table of the current or last run; None before the first step has ended.
-        conditions: that it is made under; None before.
         latents: what the last step of the last complete run returned; None before.
     """
 
@@ -65,15 +65,12 @@ class State:
             policy.origin.check_scheduler(scheduler)
         self.policy = self._settled = policy
         self.plan: Plan | None = None
-        self.conditions: Conditions | None = None
+        self._conditions: Callable[[], Conditions | None] = lambda: None
         self.latents: Tensor | None = None
         self._patches = patches
         self._costs = costs
         self._source = source
-        self._parts = [
-            Progress(policy, patch.groups, self._on_call, self._on_compiled, source)
-            for patch in patches
-        ]
+        self._parts = [Progress(policy, patch.groups, self._on_call, source) for patch in patches]
         self._before: list[tuple[Progress, int | None]] = []
         self._tally = Tally()
         self._attendance = self._new_attendance()
@@ -140,6 +137,11 @@ class State:
         except ValueError:
             return []
         return levels[len(levels) - (len(self.plan) if self.plan else 0) :]
+
+    @property
+    def conditions(self) -> Conditions | None:
+        """What the run is made under that the policy does not decide; None before the first."""
+        return self._conditions()
 
     @property
     def takes_noise_levels(self) -> bool:
@@ -258,9 +260,6 @@ class State:
         progress.enter(args, kwargs)
         return True
 
-    def _on_compiled(self, progress: Progress, args: tuple, kwargs: dict[str, Any]) -> None:
-        self._look(self._parts.index(progress), (args, kwargs))
-
     def _look(self, number: int, call: tuple[tuple, dict[str, Any]]) -> None:
         """Look at a pass with such arguments, the first time, for what need be stored."""
         patch = self._patches[number]
@@ -352,8 +351,11 @@ class State:
         for number, context in called[:1]:
             denoiser = self._patches[number].denoiser
             self._example = context.example
-            self.conditions = conditions_of(denoiser, context.example, self._scales)
-            _warn(not_tuned_for(self.policy, self.conditions))
+            sample = sample_in(context.example)
+            sample = None if sample is None else sample.to("meta")  # its shape and type will do
+            self._conditions = partial(conditions_of, denoiser, sample, self._scales)
+            if self.policy.origin is not None:  # it takes milliseconds to look at all weights
+                _warn(not_tuned_for(self.policy, self._conditions()))
         self.plan = self._planned = plan
         # A call that does not tell its end may be gone, and another in its place.
         frame = self._pipeline_call() if self._tells_end else None

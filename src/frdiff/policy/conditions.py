@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from frdiff.calls import sample_in
 from frdiff.policy.checks import check_float, check_int, check_text, checked_list
 
 __all__ = ["GUIDANCE", "Conditions", "conditions_of", "scales_in"]
@@ -76,14 +75,15 @@ class Conditions:
         return said
 
 
-def conditions_of(denoiser: nn.Module, inputs: Any, scales: Mapping[str, float]) -> Conditions:
+def conditions_of(
+    denoiser: nn.Module, sample: Tensor | None, scales: Mapping[str, float]
+) -> Conditions:
     """The conditions of a call of a denoiser.
 
     Args:
-        inputs: its arguments; the sample is the first tensor.
+        sample: that it was given; None if there is none.
         scales: see `scales_in`.
     """
-    sample = sample_in(inputs)
     shape = () if sample is None else tuple(sample.shape[1:])
     dtype = "unknown" if sample is None else _name(sample.dtype)
     return Conditions(scales, shape, dtype, _weights(denoiser))
