@@ -9,7 +9,7 @@ pass, see `frdiff.dataflow`; nothing is assumed of any model.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,12 +31,23 @@ class Place:
         origins: per tensor that it returns, the number of the stream of the first target that it
             continues.
         read: whether a step that skips it reads its features, or anything that rests on them.
+        passes: per tensor that it returns, the argument that it adds a feature to, by its number or
+            its name; none if something that it returns is made anew.
     """
 
     first: int
     last: int
     origins: tuple[int, ...] = ()
     read: bool = True
+    passes: tuple[int | str, ...] = ()
+
+    def alone(self, number: int, read: bool) -> "Place":
+        """The place of the same target, numbered so, by itself."""
+        return replace(self, first=number, last=number, origins=(), read=read)
+
+    def passed(self, args: tuple, kwargs: dict[str, Any]) -> list[Tensor]:
+        """The arguments that it passes on, of a call."""
+        return [args[key] if isinstance(key, int) else kwargs[key] for key in self.passes]
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Layout:
         mine, theirs = self._runs(), other._runs()
         kept = {number for run in mine.keys() & theirs.keys() for number in mine[run]}
         places = (
-            one if number in kept else Place(number, number, read=one.read or two.read)
+            one if number in kept else one.alone(number, one.read or two.read)
             for number, (one, two) in enumerate(zip(self.places, other.places, strict=True))
         )
         return Layout(tuple(places))
@@ -98,10 +109,14 @@ def layout_of(
         run = runs[-1] if runs else None
         if run is None or not run.join(number, groups[number], result):
             runs.append(_Run(targets, calls, flow, number, groups[number]))
-    places = [Place(n, n, read=n in read or n not in calls) for n in range(len(targets))]
+    places = []
+    for number, target in enumerate(targets):
+        passes = _passes(target, calls[number][1]) if number in calls else ()
+        is_read = number in read or number not in calls
+        places.append(Place(number, number, read=is_read, passes=passes))
     for run in runs:
-        for number, place in run.places():
-            places[number] = place
+        for number, first, last, origins in run.places():
+            places[number] = replace(places[number], first=first, last=last, origins=origins)
     return Layout(tuple(places))
 
 
@@ -163,6 +178,16 @@ def _bases(target: Target, call: Return) -> list[Tensor | None]:
     return target.bases(call.inputs, form_of(call.result), shapes)
 
 
+def _passes(target: Target, call: Return) -> tuple[int | str, ...]:
+    """The arguments that a target passes on, see `Place`."""
+    args, kwargs = call.inputs
+    given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    bases = _bases(target, call)
+    found = [next((key for key, value in given if value is base), None) for base in bases]
+    passes = tuple(key for key in found if key is not None)
+    return passes if len(passes) == len(found) else ()
+
+
 class _Run:
     """A run that grows: targets each of which passes its streams to the next, and to nobody else.
 
@@ -183,16 +208,16 @@ class _Run:
         self._group = group
         self._begin, call = calls[number]
         self._bases = _bases(targets[number], call)
+        self._passes = _passes(targets[number], call)
         self._members = [number]
         self._origins = [tuple(range(len(tensors_in(call.result))))]
 
-    def places(self) -> Iterator[tuple[int, Place]]:
-        """Of all members, by number."""
+    def places(self) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
+        """Of all members: number, first and last of the run, and origins; none if it is alone."""
         first, last = self._members[0], self._members[-1]
-        if first == last:
-            return
-        for number, origins in zip(self._members, self._origins, strict=True):
-            yield number, Place(first, last, origins)
+        if first != last:
+            for number, origins in zip(self._members, self._origins, strict=True):
+                yield number, first, last, origins
 
     def join(self, number: int, group: int, result: Any) -> bool:
         """Take a target in, if that is exact; returns whether it was.
@@ -203,14 +228,14 @@ class _Run:
         end, call = self._calls[number]
         passed = tensors_in(self._calls[self._members[-1]][1].result)
         bases = _bases(self._targets[number], call)
-        if group != self._group or not self._bases or not bases:
+        if group != self._group or not self._bases or not _passes(self._targets[number], call):
             return False
         streams = [_place_of(base, passed) for base in bases]
         if None in streams or len({*streams}) != len(streams):
             return False
         origins = tuple(self._origins[-1][stream] for stream in streams if stream is not None)
         # The first target alone must do for the streams that end on the way.
-        if any(self._bases[gone] is None for gone in {*self._origins[-1]} - {*origins}):
+        if len(origins) < len(self._origins[-1]) and not self._passes:
             return False
         modules = {self._targets[member].module for member in (*self._members, number)}
         returned = tensors_in(call.result)

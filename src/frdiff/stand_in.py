@@ -5,7 +5,7 @@ What a target stores, and what is left of it where it is skipped, depends on its
 layout: by itself, in a run of targets that are stored as one, or unread.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,7 +55,7 @@ class StandIn:
                 if place.first == place.last and place.read:
                     features = self.target.extract((args, kwargs), result)
                     self._slot().store(form_of(result), features)
-                elif place.first == self.index and place.read:
+                elif place.first == self.index and place.read and not place.passes:
                     self._slot().own = self.target.extract((args, kwargs), result)
             return result
 
@@ -69,12 +69,12 @@ class StandIn:
             if now.reusing and now.skipped[self.index]:
                 turn = now.turns[self.index]
                 now.turns[self.index] += 1
-                held = self._rejoined((args, kwargs), turn)
+                held = self._rejoined(args, kwargs, turn)
                 if held is not None:
                     return held[0]
             result = compute(*args, **kwargs)
             if self._stores(now) and not self._is_alone:
-                self._sum((args, kwargs), result)
+                self._sum(args, kwargs, result)
             if now.threshold is not None and self.group == 0 and now.reusing:
                 _decide(now, self._slot())
             return result
@@ -118,29 +118,21 @@ class StandIn:
     def _slot(self) -> Slot:
         return self._shelf().slots[self.number]
 
-    def _bases(self, inputs: Any, form: Any, kinds: Sequence[Any]) -> list[Tensor | None]:
-        if self.target.bases is None:
-            return [None] * len(kinds)
-        return self.target.bases(inputs, form, [shape for shape, _ in kinds])
-
-    def _sum(self, inputs: Any, result: Any) -> None:
+    def _sum(self, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
         """Take part in the sum of a run; or note what an unread target returns."""
         place, slot = self._place, self._slot()
-        form, kinds, returned = form_of(result), _kinds(result), tensors_in(result)
-        slot.noted = form, kinds
+        returned = tensors_in(result)
+        slot.noted = form_of(result), _kinds(result)
         if not place.read:
             return
-        first = self.patch.stand_ins[place.first]
         if place.first == self.index:
             own, slot.own = slot.own, ()
-            bases = self._bases(inputs, form, kinds)
-            # What the run adds to: whatever is left of the first target without its feature.
-            slot.anchors = tuple(
-                base if base is not None else tensor - own[stream]
-                for stream, (base, tensor) in enumerate(zip(bases, returned, strict=True))
-            )
+            # What the run adds to: the first target's inputs, or all it returns but its feature.
+            left = zip(returned, own, strict=True) if not place.passes else ()
+            passed = place.passed(args, kwargs)
+            slot.anchors = tuple(passed or [tensor - feature for tensor, feature in left])
         if place.last == self.index:
-            begun = first._slot()
+            begun = self.patch.stand_ins[place.first]._slot()
             features = tuple(
                 (tensor - begun.anchors[origin]).to(tensor.dtype)
                 for tensor, origin in zip(returned, place.origins, strict=True)
@@ -148,38 +140,35 @@ class StandIn:
             begun.anchors = ()
             begun.store(None, features)
 
-    def _rejoined(self, inputs: Any, turn: int) -> tuple[Any] | None:
+    def _rejoined(self, args: tuple, kwargs: dict[str, Any], turn: int) -> tuple[Any] | None:
         """What the target returns where it is skipped; None if nothing is stored."""
         place, slot = self._place, self._slot()
         if place.read and place.first == self.index:
             held = self._shelf().value(self.number, turn)
-            return None if held is None else (self._with(inputs, *held),)
+            return None if held is None else (self._with(args, kwargs, *held),)
         if slot.noted is None:
             return None
         form, kinds = slot.noted
-        bases = self._bases(inputs, form, kinds)
-        passed = [base for base in bases if base is not None]
-        if len(passed) < len(bases):
-            like = tensors_in(inputs)[0]
-            passed = [like.new_empty(shape, dtype=dtype) for shape, dtype in kinds]
-        return (filled(form, passed),)
+        if place.passes:
+            return (filled(form, place.passed(args, kwargs)),)
+        like = tensors_in((args, kwargs))[0]
+        return (filled(form, [like.new_empty(shape, dtype=dtype) for shape, dtype in kinds]),)
 
-    def _with(self, inputs: Any, form: Any, features: tuple[Tensor, ...]) -> Any:
+    def _with(
+        self, args: tuple, kwargs: dict[str, Any], form: Any, features: tuple[Tensor, ...]
+    ) -> Any:
         """What a target that is alone or the first of a run returns, with what is stored."""
         place, noted = self._place, self._slot().noted
         if place.first == place.last or noted is None:
-            return self.target.rejoin(inputs, features, form)
-        form, kinds = noted
-        origins = self.patch.layout.places[place.last].origins
-        by_stream = dict(zip(origins, features, strict=True))
-        if len(by_stream) == len(kinds):
-            ordered = tuple(by_stream[stream] for stream in range(len(kinds)))
-            return self.target.rejoin(inputs, ordered, form)
-        parts = []
-        for stream, base in enumerate(self._bases(inputs, form, kinds)):
-            assert base is not None  # or the stream would not end within the run
-            feature = by_stream.get(stream)
-            parts.append(base if feature is None else (base + feature).to(feature.dtype))
+            return self.target.rejoin((args, kwargs), features, form)
+        form, _ = noted
+        by_stream = dict(zip(self.patch.layout.places[place.last].origins, features, strict=True))
+        if not place.passes:
+            ordered = tuple(by_stream[stream] for stream in range(len(by_stream)))
+            return self.target.rejoin((args, kwargs), ordered, form)
+        parts = place.passed(args, kwargs)
+        for stream, feature in by_stream.items():
+            parts[stream] = (parts[stream] + feature).to(feature.dtype)
         return filled(form, parts)
 
 
