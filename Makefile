@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast check format bench bench-full bench-engine bench-untuned bench-guidance tune models docs-models
+.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-guidance tune models docs-models
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -29,6 +29,9 @@ format: $(READY)
 bench-engine: $(READY)  ## Speed against MACs, and coordinates of forecasts, on the shipped model.
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/coordinate.py
+
+bench-gpu: $(READY)  ## Time against MACs of published sizes with random weights, where there is a GPU.
+	$(BIN)/python bench/gpu.py --output outputs/gpu.json
 
 bench-untuned: $(READY)  ## What is recommended without tuning, at every guidance (half an hour).
 	$(BIN)/python bench/untuned.py
