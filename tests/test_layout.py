@@ -1,6 +1,7 @@
 """Runs of targets that are stored as one, and targets that nobody reads."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -150,6 +151,22 @@ def test_what_lies_below_a_stored_output_is_not_read():
     # It is where a step computes the output anew.
     layout = laid_out(lambda: b(up(a(X))), a, up, b, kinds=kinds, groups=[0, 1, 0], computed={1})
     assert runs(layout) == ([[0], [1], [2]], [])
+
+
+@dataclass
+class Answer:
+    sample: torch.Tensor
+
+
+class Hidden:
+    def __init__(self, sample):
+        self.sample = sample
+
+
+def test_what_is_returned_in_an_object_is_read():
+    a, b = Block(), Block()
+    assert runs(laid_out(lambda: Answer(b(a(X))), a, b)) == ([[0, 1]], [])
+    assert runs(laid_out(lambda: Hidden(b(a(X))), a, b))[1] == []
 
 
 def test_refined_layouts_keep_what_both_have():

@@ -10,8 +10,7 @@ Nothing here decides anything. The forwards of patched modules, which `torch.com
 only read `history` and write `fresh`; everything else happens between steps.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -139,6 +138,7 @@ class Bank:
         self.taken = depth if order is None else order + 1
         self._sizes = groups, depth, score_depth
         self.contexts: list[Context] = []
+        self._reach = 0  # how many of them were called in a run; 0 if that is not known
         # What is called when no other is left: it comes after itself.
         self.overflow = Context(*self._sizes)
         self.grow()
@@ -166,15 +166,14 @@ class Bank:
         if 2 * known > len(self.contexts):
             self.grow()
         self.link(len(self.contexts))
+        self._reach = 0
 
     def called(self) -> list[Context]:
         """The contexts called in the current step, in order."""
-        return [context for context in self._known() if context.called]
-
-    def _known(self) -> Iterator[Context]:
-        """The contexts that were called since the run began: they are taken in order."""
-        yield from itertools.takewhile(lambda one: one.called or one.inputs, self.contexts)
-        yield self.overflow
+        found = [context for context in (*self.contexts, self.overflow) if context.called]
+        if found and found[-1] is not self.overflow:
+            self._reach = max(self._reach, self.contexts.index(found[-1]) + 1)
+        return found
 
     def context_of(self, inputs: tuple[Tensor, ...], expected: Context, tells: bool) -> Context:
         """The context of a call with these inputs: the expected one, or one that is more alike.
@@ -201,7 +200,8 @@ class Bank:
 
     def used(self) -> list[Context]:
         """The contexts that hold something."""
-        return [context for context in self._known() if context.holds()]
+        within = self.contexts[: self._reach] or self.contexts
+        return [context for context in (*within, self.overflow) if context.holds()]
 
     def commit(self, coordinate: float, keyframe: bool) -> None:
         """Take what the contexts stored in a step into their histories.

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from frdiff.calls import tensors_within
+from frdiff.trees import tensors_in
 
 __all__ = ["Dataflow", "Operation", "Return"]
 
@@ -64,7 +65,7 @@ class Dataflow(TorchDispatchMode):
     def memory(self, tree: Any) -> frozenset[int]:
         """The memory of all tensors in arguments or results, by number."""
         found = set()
-        for tensor in tensors_within(tree):
+        for tensor in (*tensors_within(tree), *tensors_in(tree)):
             storage = tensor.untyped_storage()
             self._held[storage._cdata] = storage  # else its number could be given once more
             found.add(storage._cdata)

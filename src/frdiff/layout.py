@@ -141,7 +141,10 @@ def _read(
     result: Any,
     computed: Collection[int],
 ) -> set[int]:
-    """The targets whose features a step that skips them reads, from its result backwards."""
+    """The targets whose features a step that skips them reads, from its result backwards.
+
+    What cannot be seen, such as tensors in an object of a class of its own, counts as read.
+    """
     numbers = {target.module: number for number, target in enumerate(targets)}
     skipped = {
         module
@@ -150,13 +153,17 @@ def _read(
         if group not in computed
     }
     wanted = set(flow.memory(result))
+    if not wanted:
+        return {*numbers.values()}
     read: set[int] = set()
     for event in reversed(flow.events):
         if isinstance(event, Operation):
             if event.writes & wanted and not skipped.intersection(event.within):
                 wanted |= event.reads
-        elif event.module in numbers and flow.memory(event.result) & wanted:
-            number = numbers[event.module]
+            continue
+        number = numbers.get(event.module)
+        returned = flow.memory(event.result)
+        if number is not None and (returned & wanted or not returned or groups[number] in computed):
             read.add(number)
             wanted |= flow.memory(_rejoined_with(targets[number], event))
     return read
