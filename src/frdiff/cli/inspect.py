@@ -234,19 +234,24 @@ def _plan_table(policy: "Policy", plan: "Plan", title: str) -> Table:
 
 
 def _cost_dict(cost: "CallCost") -> dict[str, Any]:
-    return dataclasses.asdict(cost) | {"reuse_ratio": cost.reuse_ratio}
+    more = {"reuse_ratio": cost.reuse_ratio, "feature_bytes": cost.feature_bytes}
+    return dataclasses.asdict(cost) | more
 
 
 def _cost_table(name: str, cost: "CallCost") -> Table:
     table = Table("target", title=name)
-    for column in ("MMACs", "of all", "left on reuse", "feature KiB"):
+    for column in ("MMACs", "of all", "left on reuse", "KiB stored"):
         table.add_column(column, justify="right")
-    for target in cost.targets:
+    for number, target in enumerate(cost.targets):
+        stored = f"{target.feature_bytes / 1024:.1f}"
+        if number not in cost.layout.stored:
+            # The last target of a run has the bytes of its sum.
+            stored = "in the sum" if cost.layout.places[number].read else "not read"
         table.add_row(
             target.name,
             f"{target.macs / 1e6:.2f}",
             f"{target.macs / cost.macs:.1%}",
             f"{target.reuse_macs / 1e6:.2f}",
-            f"{target.feature_bytes / 1024:.1f}",
+            stored,
         )
     return table
