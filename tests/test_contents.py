@@ -6,7 +6,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from frdiff.contents import KnownContents
-from frdiff.cost import CPU_ATTENTION, Example, call_costs
+from frdiff.cost import CPU_ATTENTION, call_costs
+from frdiff.hollow import Example
 from frdiff.policy import JumpPolicy
 from zoo import DENOISERS, READS_CONTENTS, tiny_call
 

@@ -8,7 +8,8 @@ from torch import nn
 
 import frdiff
 from conftest import ddim, loop, make_dit, make_dit_pipe, make_unet
-from frdiff.cost import Example, call_cost, first_call_cost
+from frdiff.cost import call_cost, first_call_cost
+from frdiff.hollow import Example
 
 
 def cost_of(model, targets, *args, **kwargs):

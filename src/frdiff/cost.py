@@ -7,10 +7,9 @@ costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings
 element-wise work count as none, and flexible attention counts as if nothing were masked.
 """
 
-import copy
 import itertools
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,17 +18,15 @@ from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import DiffusionPipeline
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.calls import copied, outline
+from frdiff.calls import copied
 from frdiff.contents import KnownContents
 from frdiff.dataflow import Dataflow, Return
 from frdiff.denoisers import find_denoisers, frozen
+from frdiff.hollow import HOOKS, Example, skeleton
 from frdiff.layout import Layout, layout_of
 from frdiff.patch import unpatched
 from frdiff.plan import Action
@@ -39,18 +36,12 @@ from frdiff.sampling import sample
 __all__ = [
     "CPU_ATTENTION",
     "CallCost",
-    "Example",
     "TargetCost",
     "call_cost",
     "call_costs",
     "first_call_cost",
     "run_macs",
 ]
-
-SMALL = 4096  # elements of a tensor whose contents are remembered at little cost
-
-# What our patch and the offloading of accelerate and diffusers leave on modules.
-_HOOKS = ("forward", "_old_forward", "_hf_hook", "_diffusers_hook", "_frdiff_patch")
 
 
 def _attention_flops(
@@ -61,65 +52,6 @@ def _attention_flops(
 
 # Without this the counter takes attention on the CPU for free.
 CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-
-
-class Example:
-    """The arguments of a denoiser call, without the memory that they took.
-
-    Fake tensors, shapes and types without contents, stand in for all but numbers of which the
-    denoiser's code may want to know the contents: masks, positions, timesteps.
-
-    Args:
-        args, kwargs: of the call; they are not kept.
-
-    Attributes:
-        shapes: their outline, see `frdiff.calls.outline`.
-    """
-
-    def __init__(self, args: tuple, kwargs: dict[str, Any]) -> None:
-        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self._call = tree_map_only(Tensor, self._remembered, (args, dict(kwargs)))
-        self.shapes = outline((args, kwargs))
-
-    def _remembered(self, tensor: Tensor) -> "_Remembered":
-        wanted = not tensor.is_floating_point() or tensor.numel() <= SMALL
-        known = wanted and not tensor.is_meta
-        return _Remembered(
-            self.mode.from_tensor(tensor), tensor.detach().to("cpu", copy=True) if known else None
-        )
-
-    @property
-    def device(self) -> torch.device:
-        """Where the call ran."""
-        for held in tree_leaves(self._call):
-            if isinstance(held, _Remembered):
-                return held.fake.device
-        return torch.device("cpu")
-
-    def fake(self) -> tuple[tuple, dict[str, Any]]:
-        """Arguments and named arguments: whole numbers as remembered, fake tensors for the rest."""
-        return tree_map_only(_Remembered, _Remembered.known, self._call)
-
-    def real(self) -> tuple[tuple, dict[str, Any]]:
-        """Arguments and named arguments with the contents remembered, zeros where none are."""
-        return tree_map_only(_Remembered, _Remembered.real, self._call)
-
-
-@dataclass(frozen=True)
-class _Remembered:
-    fake: Tensor
-    contents: Tensor | None
-
-    def known(self) -> Tensor:
-        if self.contents is None or self.fake.is_floating_point():
-            return self.fake
-        with unset_fake_temporarily():
-            return self.contents.to(self.fake.device, copy=True)
-
-    def real(self) -> Tensor:
-        if self.contents is not None:
-            return self.contents.to(self.fake.device)
-        return torch.zeros(self.fake.shape, dtype=self.fake.dtype, device=self.fake.device)
 
 
 @dataclass(frozen=True)
@@ -207,7 +139,7 @@ def _structure(denoiser: nn.Module) -> int:
         (name, id(module), key, value if isinstance(value, plain) else id(value))
         for name, module in denoiser.named_modules()
         for key, value in vars(module).items()
-        if not key.startswith("_") and key not in _HOOKS
+        if not key.startswith("_") and key not in HOOKS
     )
     return hash(tuple(rows))
 
@@ -216,8 +148,8 @@ def call_costs(denoiser: nn.Module, policies: Sequence[Policy], example: Example
     """`call_cost` for several policies at once, from the same pass."""
     try:
         with example.mode, torch.no_grad(), _silent_fakes():
-            skeleton = _skeleton(denoiser, example.device)
-            return _counted(skeleton, policies, example.fake(), KnownContents())
+            hollow = skeleton(denoiser, example.device)
+            return _counted(hollow, policies, example.fake(), KnownContents())
     except Exception:  # whatever a model's own code raises on tensors without contents
         if any(tensor.is_meta for tensor in (*denoiser.parameters(), *denoiser.buffers())):
             raise
@@ -326,56 +258,6 @@ def _call_cost(
     )
     full = counts.get("Global", 0)
     return CallCost(full, full - sum(row.macs - row.reuse_macs for row in rows), rows, layout)
-
-
-def _skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
-    """A copy of a module with fake weights on `device` and without anybody's hooks."""
-    known: dict[int, Any] = {
-        id(weight): nn.Parameter(_hollow(weight, device), requires_grad=False)
-        for weight in denoiser.parameters()
-    }
-    for module in denoiser.modules():
-        for name in _HOOKS:
-            hook = module.__dict__.get(name)
-            known[id(hook)] = hook  # shared, not copied: offloading hooks hold real weights
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            known[id(hooks)] = OrderedDict()
-    with _HollowCopies(device):
-        skeleton = copy.deepcopy(denoiser, known)
-    for module in skeleton.modules():
-        for name in _HOOKS:
-            module.__dict__.pop(name, None)
-    return skeleton
-
-
-def _hollow(tensor: Tensor, device: torch.device) -> Tensor:
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
-
-
-class _HollowCopies(TorchFunctionMode):
-    """Deep copies of tensors are fake, wherever a module holds them; short whole numbers are not.
-
-    Some models hold tensors that are no buffers, such as tables of positions.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        super().__init__()
-        self.device = device
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is not Tensor.__deepcopy__:
-            return func(*args, **(kwargs or {}))
-        tensor, memo = args
-        whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_meta)
-        if whole and tensor.numel() <= SMALL:
-            with unset_fake_temporarily():
-                found = tensor.detach().to(self.device, copy=True)
-        else:
-            found = _hollow(tensor, self.device)
-        memo[id(tensor)] = found
-        return found
 
 
 class _Captured(Exception):

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from frdiff.calls import outline
 from frdiff.catalogue import example_call
-from frdiff.cost import CallCost, Example, call_cost
+from frdiff.cost import CallCost, call_cost
+from frdiff.hollow import Example
 from frdiff.layout import Layout
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Action

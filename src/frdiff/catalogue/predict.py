@@ -5,7 +5,8 @@ from typing import Any
 
 from frdiff.catalogue import example_call
 from frdiff.catalogue.full_size import FullSize
-from frdiff.cost import CallCost, Example, call_cost, run_macs
+from frdiff.cost import CallCost, call_cost, run_macs
+from frdiff.hollow import Example
 from frdiff.plan import Action
 from frdiff.policy import Policy
 
