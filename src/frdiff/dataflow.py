@@ -4,6 +4,7 @@ Operations are seen one by one as they are dispatched, with the memory that they
 the modules they run in. Tensors that share memory count as one, so a view reads what it shows.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from frdiff.calls import tensors_within
 from frdiff.trees import tensors_in
@@ -51,7 +53,7 @@ class Return:
 class Dataflow(TorchDispatchMode):
     """Notes the operations that run while it is entered, and the returns of modules, in order.
 
-    It holds on to all memory that it has seen, so it is for fake tensors.
+    Of tensors it holds on to what the modules that it watches take and return, and to no other.
     """
 
     supports_higher_order_operators = True
@@ -60,15 +62,17 @@ class Dataflow(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.events: list[Operation | Return] = []
         self._within: list[nn.Module] = []
-        self._held: dict[int, Any] = {}
+        self._numbers: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self._count = itertools.count()
 
     def memory(self, tree: Any) -> frozenset[int]:
         """The memory of all tensors in arguments or results, by number."""
         found = set()
         for tensor in (*tensors_within(tree), *tensors_in(tree)):
             storage = tensor.untyped_storage()
-            self._held[storage._cdata] = storage  # else its number could be given once more
-            found.add(storage._cdata)
+            if storage not in self._numbers:
+                self._numbers[storage] = next(self._count)
+            found.add(self._numbers[storage])
         return frozenset(found)
 
     @contextmanager
