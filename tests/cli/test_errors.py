@@ -77,7 +77,12 @@ def test_ctrl_c_is_not_lost_in_a_callback():
         pass
 
     before = sys.unraisablehook
-    result = CliRunner().invoke(app, ["command"])
+    # A shell's background jobs, as tests may be, begin with Ctrl-C ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = CliRunner().invoke(app, ["command"])
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert the_line(result, "stopped", STOPPED) == "by Ctrl-C"
     assert sys.unraisablehook is before
 
