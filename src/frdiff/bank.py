@@ -97,7 +97,7 @@ class Context:
 
     def own(self) -> None:
         """Copy what a compiled call stored: the memory that it lies in may be its graph's."""
-        for shelf in (*self.shelves, self.scores):
+        for shelf in self.shelves:  # scores are stored outside of graphs, as copies
             for slot in shelf.slots:
                 if slot.fresh is not None:
                     slot.fresh = tuple(tensor.clone() for tensor in slot.fresh)

@@ -62,11 +62,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        policy: Policy,
-        groups: Sequence[int],
-        on_call: OnCall,
-        source: Source | None = None,
+        self, policy: Policy, groups: Sequence[int], on_call: OnCall, source: Source | None = None
     ) -> None:
         self.on_call = on_call
         self.source = source
