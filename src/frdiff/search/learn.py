@@ -51,7 +51,7 @@ PATIENCE = 3  # steps that gain nothing before others are looked at
 STEPS = 5  # before others are looked at, at most
 GAIN = 0.03  # of the mean logarithm of squared errors: 0.13 dB
 NEAR = 0.5  # above the best loss, within which a step says something of the slopes
-LOOK = 1.2  # times what may be spent, at most: a look at all numbers of all samples
+LOOK = 2.0  # times what may be spent, at most: a look at all numbers of all samples
 TINY = 1e-12  # of the largest error, which counts as none
 
 
