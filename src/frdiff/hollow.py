@@ -97,11 +97,11 @@ def skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             known[id(hooks)] = OrderedDict()
     with _HollowCopies(device):
-        skeleton = copy.deepcopy(denoiser, known)
-    for module in skeleton.modules():
+        found = copy.deepcopy(denoiser, known)
+    for module in found.modules():
         for name in HOOKS:
             module.__dict__.pop(name, None)
-    return skeleton
+    return found
 
 
 def _hollow(tensor: Tensor, device: torch.device) -> Tensor:
