@@ -11,6 +11,7 @@ from torch import nn
 import frdiff
 from conftest import ddim, make_unet
 from frdiff.adapters import output, whole
+from frdiff.adapters.target import branch
 from frdiff.dataflow import Dataflow, Operation
 from frdiff.layout import Layout, layout_of
 
@@ -151,6 +152,46 @@ def test_what_lies_below_a_stored_output_is_not_read():
     # It is where a step computes the output anew.
     layout = laid_out(lambda: b(up(a(X))), a, up, b, kinds=kinds, groups=[0, 1, 0], computed={1})
     assert runs(layout) == ([[0], [1], [2]], [])
+
+
+class Narrowed(nn.Module):
+    """A ResNet block with a shortcut, as far as layouts look."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv1d(6, 3, 1), nn.Conv1d(3, 3, 1)
+        self.conv_shortcut = nn.Conv1d(6, 3, 1)
+
+    def forward(self, x):
+        return self.conv_shortcut(x) + self.conv2(self.conv1(x).sin())
+
+
+@pytest.mark.parametrize("read", ["by the block", "itself, too", "joint, too", "changed", "apart"])
+def test_what_a_shortcut_alone_reads_is_folded_into_its_sum(read):
+    up, block, after = nn.Conv1d(3, 3, 1), Narrowed(), Block()
+    skip = torch.ones(1, 3, 4)
+
+    def call():
+        above = up(X)
+        joint = torch.cat([skip, above], dim=1)
+        if read == "changed":
+            joint.mul_(2)
+        read_too = {"itself, too": above, "joint, too": joint}.get(read, X)
+        return after(block(joint)), read_too * 2
+
+    groups = [int(read == "apart"), 0, 0]  # a step may skip one and not the other
+    kinds = [output, branch, whole]
+    layout = laid_out(call, up, block, after, kinds=kinds, groups=groups)
+    if read == "by the block":
+        assert runs(layout) == ([[1, 2]], [0])
+        assert [place.folds for place in layout.places] == [None, (3, 6), None]
+        assert layout.refined(layout) == layout
+        # What another call does not fold is read in both.
+        other = laid_out(lambda: (call(), up(X)), up, block, after, kinds=kinds)
+        assert runs(layout.refined(other))[1] == runs(other.refined(layout))[1] == []
+        assert [place.folds for place in layout.refined(other).places] == [None] * 3
+    else:
+        assert runs(layout) == ([[0], [1, 2]], [])
 
 
 @dataclass

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
@@ -20,6 +21,8 @@ from frdiff.trees import tensors_in
 
 __all__ = ["Dataflow", "Operation", "Return"]
 
+CHANNELS = 1  # the dimension
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -28,11 +31,14 @@ class Operation:
     Attributes:
         within: modules of interest that it ran in, outermost first.
         reads, writes: memory, by number; a view writes nothing.
+        joined: of every tensor that it lays side by side, its memory and how many channels it has;
+            none if it does something else.
     """
 
     within: tuple[nn.Module, ...]
     reads: frozenset[int]
     writes: frozenset[int]
+    joined: tuple[tuple[frozenset[int], int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,10 @@ class Dataflow(TorchDispatchMode):
         reads = self.memory((args, kwargs))
         changed = self.memory(list(_changed(func, args, kwargs)))
         writes = (self.memory(result) - reads) | changed
-        self.events.append(Operation(tuple(self._within), reads, writes))
+        joined = ()
+        if func is torch.ops.aten.cat.default and args[1:] == (CHANNELS,):
+            joined = tuple((self.memory(part), part.shape[CHANNELS]) for part in args[0])
+        self.events.append(Operation(tuple(self._within), reads, writes, joined))
         return result
 
     def _enter(self, module: nn.Module, args: tuple) -> None:

@@ -3,7 +3,8 @@
 Residual blocks that follow one another pass their streams on and add to them. Where nothing else
 reads a stream on its way, and all are skipped in the same steps, only the sum of what they add
 matters: a forecast of the sum is the sum of forecasts with the same weights. Such targets make a
-run. And what a step without them never reads, such as all that lies below the last stored
+run. What an up-sampler gives to nothing but the shortcut of the block behind it, which is linear,
+is a part of that block's sum as well: it is folded into the run. And what a step without them never reads, such as all that lies below the last stored
 up-sampler of a U-Net, need not be stored at all. Both follow from the flow of tensors through a
 pass, see `frdiff.dataflow`; nothing is assumed of any model.
 """
@@ -15,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from frdiff.adapters import Target
+from frdiff.calls import first_input
 from frdiff.dataflow import Dataflow, Operation, Return
 from frdiff.trees import form_of, tensors_in
 
@@ -26,13 +28,16 @@ class Place:
     """Where a target stands in its run.
 
     Attributes:
-        first: number of the run's first target, where its features are kept.
+        first: number of the run's first target, where its features are kept; the target itself may
+            be unread and folded into that run.
         last: number of the last one, which knows the sum.
         origins: per tensor that it returns, the number of the stream of the first target that it
             continues.
         read: whether a step that skips it reads its features, or anything that rests on them.
         passes: per tensor that it returns, the argument that it adds a feature to, by its number or
             its name; none if something that it returns is made anew.
+        folds: the channels of its input, from and to, that a target gave which is folded into its
+            run; None if none is.
     """
 
     first: int
@@ -40,10 +45,12 @@ class Place:
     origins: tuple[int, ...] = ()
     read: bool = True
     passes: tuple[int | str, ...] = ()
+    folds: tuple[int, int] | None = None
 
     def alone(self, number: int, read: bool) -> "Place":
         """The place of the same target, numbered so, by itself."""
-        return replace(self, first=number, last=number, origins=(), read=read)
+        read = read or self.first != number
+        return replace(self, first=number, last=number, origins=(), read=read, folds=None)
 
     def passed(self, args: tuple, kwargs: dict[str, Any]) -> list[Tensor]:
         """The arguments that it passes on, of a call."""
@@ -117,6 +124,14 @@ def layout_of(
     for run in runs:
         for number, first, last, origins in run.places():
             places[number] = replace(places[number], first=first, last=last, origins=origins)
+    for number in sorted(calls.keys() & read):
+        found = _folded(number, targets, groups, places, calls, flow, result)
+        if found is not None:
+            into, folds = found
+            first, last = places[into].first, places[into].last
+            origins = places[into].origins or (0,)
+            places[into] = replace(places[into], folds=folds, origins=origins)
+            places[number] = replace(places[number], first=first, last=last, read=False)
     return Layout(tuple(places))
 
 
@@ -193,6 +208,56 @@ def _passes(target: Target, call: Return) -> tuple[int | str, ...]:
     found = [next((key for key, value in given if value is base), None) for base in bases]
     passes = tuple(key for key in found if key is not None)
     return passes if len(passes) == len(found) else ()
+
+
+def _folded(
+    number: int,
+    targets: Sequence[Target],
+    groups: Sequence[int],
+    places: Sequence[Place],
+    calls: Mapping[int, Call],
+    flow: Dataflow,
+    result: Any,
+) -> tuple[int, tuple[int, int]] | None:
+    """The target that a target can be folded into, and which channels of its input it gives.
+
+    None if something else reads what it gives, or what is read is not linear in it.
+    """
+    begin, call = calls[number]
+    if targets[number].reads or places[number].last != number or len(tensors_in(call.result)) != 1:
+        return None
+    given = flow.memory(call.result)
+    users = [e for e in _operations(flow, begin) if (e.reads | e.writes) & given]
+    if len(users) != 1 or not users[0].joined or given & flow.memory(result):
+        return None
+    (joint,) = users
+    for into, target in enumerate(targets):
+        place = places[into]
+        if target.shortcut is None or into not in calls or groups[into] != groups[number]:
+            continue
+        end, reader = calls[into]
+        inside = [e for e in _operations(flow, begin) if target.module in e.within]
+        outside = [e for e in _operations(flow, begin) if target.module not in e.within]
+        taken = flow.memory(first_input(*reader.inputs))
+        if (
+            place.read
+            and place.first == into
+            and place.folds is None
+            and taken == joint.writes
+            and not any((e.reads | e.writes) & taken for e in outside if e is not joint)
+            and not any(e.writes & taken for e in inside)
+            and not taken & flow.memory(result)
+        ):
+            start = 0
+            for memory, channels in joint.joined:
+                if memory == given:
+                    return into, (start, start + channels)
+                start += channels
+    return None
+
+
+def _operations(flow: Dataflow, begin: int) -> list[Operation]:
+    return [event for event in flow.events[begin:] if isinstance(event, Operation)]
 
 
 class _Run:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from frdiff.adapters import Target
+from frdiff.calls import first_input
 from frdiff.layout import Place
 from frdiff.plan import Action
 from frdiff.shelf import Shelf, Slot
@@ -52,10 +53,10 @@ class StandIn:
             result = compute(*args, **kwargs)
             if self._stores(self.patch.progress):
                 place = self._place
-                if place.first == place.last and place.read:
+                if self._is_alone:
                     features = self.target.extract((args, kwargs), result)
                     self._slot().store(form_of(result), features)
-                elif place.first == self.index and place.read and not place.passes:
+                elif place.read and place.first == self.index and not (place.passes or place.folds):
                     self._slot().own = self.target.extract((args, kwargs), result)
             return result
 
@@ -106,7 +107,7 @@ class StandIn:
     @property
     def _is_alone(self) -> bool:
         place = self._place
-        return place.read and place.first == place.last
+        return place.read and place.first == place.last and not place.folds
 
     def _stores(self, now: "Progress") -> bool:
         patch = self.patch
@@ -126,11 +127,7 @@ class StandIn:
         if not place.read:
             return
         if place.first == self.index:
-            own, slot.own = slot.own, ()
-            # What the run adds to: the first target's inputs, or all it returns but its feature.
-            left = zip(returned, own, strict=True) if not place.passes else ()
-            passed = place.passed(args, kwargs)
-            slot.anchors = tuple(passed or [tensor - feature for tensor, feature in left])
+            slot.anchors = self._anchors(args, kwargs, returned)
         if place.last == self.index:
             begun = self.patch.stand_ins[place.first]._slot()
             features = tuple(
@@ -139,6 +136,22 @@ class StandIn:
             )
             begun.anchors = ()
             begun.store(None, features)
+
+    def _anchors(
+        self, args: tuple, kwargs: dict[str, Any], returned: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
+        """What the run adds to, of its first target: what a step that skips it makes afresh."""
+        place, slot = self._place, self._slot()
+        if place.folds is not None:
+            inputs = first_input(args, kwargs).clone()
+            inputs[:, slice(*place.folds)] = 0
+            nothing = torch.zeros_like(returned[0])
+            return (self.target.rejoin(((inputs,), {}), (nothing,), ...),)
+        if place.passes:
+            return tuple(place.passed(args, kwargs))
+        # All that it returns but its feature.
+        own, slot.own = slot.own, ()
+        return tuple(tensor - feature for tensor, feature in zip(returned, own, strict=True))
 
     def _rejoined(self, args: tuple, kwargs: dict[str, Any], turn: int) -> tuple[Any] | None:
         """What the target returns where it is skipped; None if nothing is stored."""
@@ -152,14 +165,16 @@ class StandIn:
         if place.passes:
             return (filled(form, place.passed(args, kwargs)),)
         like = tensors_in((args, kwargs))[0]
-        return (filled(form, [like.new_empty(shape, dtype=dtype) for shape, dtype in kinds]),)
+        # What is folded into a run is in its sum; what else is unread does not matter.
+        make = like.new_empty if place.first == self.index else like.new_zeros
+        return (filled(form, [make(shape, dtype=dtype) for shape, dtype in kinds]),)
 
     def _with(
         self, args: tuple, kwargs: dict[str, Any], form: Any, features: tuple[Tensor, ...]
     ) -> Any:
         """What a target that is alone or the first of a run returns, with what is stored."""
         place, noted = self._place, self._slot().noted
-        if place.first == place.last or noted is None:
+        if self._is_alone or noted is None:
             return self.target.rejoin((args, kwargs), features, form)
         form, _ = noted
         by_stream = dict(zip(self.patch.layout.places[place.last].origins, features, strict=True))

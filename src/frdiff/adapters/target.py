@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from frdiff.adapters.structure import CONVOLUTIONS
 from frdiff.adapters.streams import Inputs, streams_of
 from frdiff.calls import first_input
 from frdiff.trees import filled, form_of, tensors_in
@@ -32,6 +33,8 @@ class Target:
             those inputs that it adds a feature to and nothing else; None for what is made anew.
             Such targets can be stored together with others, see `frdiff.layout`.
         reads: whether `rejoin` reads inputs at all.
+        shortcut: the convolution through which alone `rejoin` reads the first input, if that is
+            all: what it makes of some channels can be stored with the feature.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Target:
     idle: tuple[nn.Module, ...] = ()
     bases: Callable[[Inputs, Any, Sequence[Any]], list[Tensor | None]] | None = None
     reads: bool = True
+    shortcut: nn.Module | None = None
 
 
 def output(name: str, module: nn.Module, idle: tuple[nn.Module, ...] = ()) -> Target:
@@ -132,4 +136,5 @@ def branch(name: str, block: nn.Module) -> Target:
         rejoin,
         kept=tuple(part for part in skip if isinstance(part, nn.Module)),
         bases=None if scale != 1 else _none if skip else _first,
+        shortcut=skip[0] if len(skip) == 1 and isinstance(skip[0], CONVOLUTIONS) else None,
     )
