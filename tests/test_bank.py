@@ -76,7 +76,7 @@ def test_another_shape_starts_afresh():
     store(bank, 2, shape=(4, 3))
     bank.commit(1.0, keyframe=True)
     assert bank.contexts[0].shelves[0].nodes == [1.0]
-    assert bank.contexts[0].shelves[0].slots[0].history[0][0].shape == (4, 3)
+    assert bank.contexts[0].shelves[0].slots[0].history[0][0][0].shape == (4, 3)
 
 
 def test_a_context_that_missed_a_keyframe_is_too_old():

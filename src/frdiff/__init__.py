@@ -16,13 +16,14 @@ if TYPE_CHECKING:
         KeyframePolicy,
         Policy,
         RangePolicy,
+        Storage,
         TablePolicy,
         UniformPolicy,
         load_policy,
     )
     from frdiff.run import Run, Stats, apply
     from frdiff.sampling import set_scheduler
-    from frdiff.search import tune
+    from frdiff.search import fit_memory, tune
 
 # Where each name lives. It is imported when it is first asked for: torch and diffusers take
 # seconds, and neither the command line's help nor the version needs them.
@@ -37,9 +38,11 @@ _HOMES = {
     "Run": "run",
     "Stats": "run",
     "Step": "plan",
+    "Storage": "policy",
     "TablePolicy": "policy",
     "UniformPolicy": "policy",
     "apply": "run",
+    "fit_memory": "search",
     "load_model": "models",
     "load_policy": "policy",
     "register_adapter": "adapters",
@@ -58,10 +61,12 @@ __all__ = [
     "Run",
     "Stats",
     "Step",
+    "Storage",
     "TablePolicy",
     "UniformPolicy",
     "__version__",
     "apply",
+    "fit_memory",
     "load_model",
     "load_policy",
     "register_adapter",

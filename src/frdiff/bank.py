@@ -21,6 +21,7 @@ from frdiff.calls import same_memory, tensors_within
 from frdiff.forecast import extrapolation_weights
 from frdiff.plan import Action, Step
 from frdiff.shelf import Shelf
+from frdiff.storage import PLAIN, Keeping
 
 __all__ = ["Bank", "Context"]
 
@@ -44,9 +45,11 @@ class Context:
         next: the context of the next call in the same step.
     """
 
-    def __init__(self, groups: Sequence[int], depth: int, score_depth: int) -> None:
+    def __init__(
+        self, groups: Sequence[int], depth: int, score_depth: int, keeping: Keeping = PLAIN
+    ) -> None:
         self.next = self
-        self.shelves = [Shelf(count, depth) for count in groups]
+        self.shelves = [Shelf(count, depth, keeping) for count in groups]
         self.scores = Shelf(1 if score_depth else 0, score_depth)
         self.clear()
 
@@ -99,8 +102,7 @@ class Context:
         """Copy what a compiled call stored: the memory that it lies in may be its graph's."""
         for shelf in self.shelves:  # scores are stored outside of graphs, as copies
             for slot in shelf.slots:
-                if slot.fresh is not None:
-                    slot.fresh = tuple(tensor.clone() for tensor in slot.fresh)
+                slot.copy_out()
 
     def fits(self, outline: Any) -> bool:
         """Whether what is stored here belongs to arguments with this outline."""
@@ -126,6 +128,7 @@ class Bank:
         depth: steps kept per target.
         score_depth: keyframes whose scores are kept.
         order: of the extrapolation, at most depth - 1; it takes one stored step more.
+        keeping: how features are held; scores are as they are.
     """
 
     def __init__(
@@ -134,9 +137,10 @@ class Bank:
         depth: int,
         score_depth: int = 0,
         order: int | None = None,
+        keeping: Keeping = PLAIN,
     ) -> None:
         self.taken = depth if order is None else order + 1
-        self._sizes = groups, depth, score_depth
+        self._sizes = groups, depth, score_depth, keeping
         self.contexts: list[Context] = []
         self._reach = 0  # how many of them were called in a run; 0 if that is not known
         # What is called when no other is left: it comes after itself.

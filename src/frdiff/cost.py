@@ -9,10 +9,9 @@ element-wise work count as none, and flexible attention counts as if nothing wer
 
 import itertools
 import logging
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -32,6 +31,8 @@ from frdiff.patch import unpatched
 from frdiff.plan import Action
 from frdiff.policy import Policy
 from frdiff.sampling import sample
+from frdiff.storage import Kind
+from frdiff.trees import tensors_in
 
 __all__ = [
     "CPU_ATTENTION",
@@ -62,13 +63,23 @@ class TargetCost:
         name: dotted module name.
         macs: MACs of the module in a full pass.
         reuse_macs: MACs that remain of it on a reuse step, for its skip path.
-        feature_bytes: bytes of its features at one step, were they stored by themselves.
+        features: the kind of each of its features at one step.
     """
 
     name: str
     macs: int
     reuse_macs: int
-    feature_bytes: int
+    features: tuple[Kind, ...]
+
+    @property
+    def feature_bytes(self) -> int:
+        """Bytes of its features at one step, were they stored by themselves as they are."""
+        return sum(kind.nbytes for kind in self.features)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures by name, ready for JSON."""
+        figures = {"name": self.name, "macs": self.macs, "reuse_macs": self.reuse_macs}
+        return figures | {"feature_bytes": self.feature_bytes}
 
 
 @dataclass(frozen=True)
@@ -80,12 +91,14 @@ class CallCost:
         reuse_macs: MACs on a reuse step.
         targets: one row per target, in module order.
         layout: which of them are stored as one, and which not at all.
+        scores: the kind of each tensor that the denoiser returns.
     """
 
     macs: int
     reuse_macs: int
     targets: tuple[TargetCost, ...]
     layout: Layout
+    scores: tuple[Kind, ...]
 
     @property
     def reuse_ratio(self) -> float:
@@ -106,6 +119,17 @@ class CallCost:
         """Bytes of what is stored of one keyframe, all targets together."""
         return sum(self.targets[number].feature_bytes for number in self.layout.stored)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The figures by name, ready for JSON."""
+        return {
+            "macs": self.macs,
+            "reuse_macs": self.reuse_macs,
+            "reuse_ratio": self.reuse_ratio,
+            "feature_bytes": self.feature_bytes,
+            "targets": [target.to_dict() for target in self.targets],
+            "layout": asdict(self.layout),
+        }
+
 
 def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost:
     """The cost of a call with the shapes of `example`, in full and on a reuse step.
@@ -120,7 +144,7 @@ def call_cost(denoiser: nn.Module, policy: Policy, example: Example) -> CallCost
     """
     key = (
         *(str(part) for part in (policy.targets, policy.groups, policy.computed_groups)),
-        *(example.shapes, _structure(denoiser)),
+        *(example.shapes, example.types, _structure(denoiser)),
     )
     known = _KNOWN.setdefault(denoiser, {})
     if key not in known:
@@ -141,7 +165,8 @@ def _structure(denoiser: nn.Module) -> int:
         for key, value in vars(module).items()
         if not key.startswith("_") and key not in HOOKS
     )
-    return hash(tuple(rows))
+    types = (parameter.dtype for parameter in denoiser.parameters())
+    return hash((*rows, *types))
 
 
 def call_costs(denoiser: nn.Module, policies: Sequence[Policy], example: Example) -> list[CallCost]:
@@ -216,21 +241,22 @@ def _counted(
     for targets, policy in zip(found, policies, strict=True):
         groups = grouped(targets, policy.groups) if targets else []
         layout = layout_of(targets, groups, flow, result, policy.computed_groups)
-        costs.append(_call_cost(denoiser, targets, macs, _stored(targets, flow), layout))
+        features = _features(targets, flow)
+        scores = tuple(map(Kind.of, tensors_in(result)))
+        costs.append(_call_cost(denoiser, targets, macs, features, layout, scores))
     return costs
 
 
-def _stored(targets: Sequence[Target], flow: Dataflow) -> Counter[str]:
-    """Bytes of the features that each target gave in a pass, by name."""
-    found: Counter[str] = Counter()
+def _features(targets: Sequence[Target], flow: Dataflow) -> dict[str, list[Kind]]:
+    """The kinds of the features that each target gave in a pass, by name."""
+    found: dict[str, list[Kind]] = {target.name: [] for target in targets}
     sources: dict[nn.Module, list[Target]] = {}
     for target in targets:
         sources.setdefault(target.source, []).append(target)
     for event in flow.events:
         if isinstance(event, Return):
             for target in sources.get(event.module, ()):
-                features = target.extract(event.inputs, event.result)
-                found[target.name] += sum(x.numel() * x.element_size() for x in features)
+                found[target.name] += map(Kind.of, target.extract(event.inputs, event.result))
     return found
 
 
@@ -238,8 +264,9 @@ def _call_cost(
     denoiser: nn.Module,
     targets: list[Target],
     counts: dict[str, int],
-    stored: Counter[str],
+    features: Mapping[str, Sequence[Kind]],
     layout: Layout,
+    scores: tuple[Kind, ...],
 ) -> CallCost:
     root = type(denoiser).__name__
     names = {module: f"{root}.{name}" for name, module in denoiser.named_modules()}
@@ -252,12 +279,13 @@ def _call_cost(
             target.name,
             macs(target.module) + sum(map(macs, target.idle)),
             sum(map(macs, target.kept)) if place.read else 0,
-            stored[target.name],
+            tuple(features[target.name]),
         )
         for target, place in zip(targets, layout.places, strict=True)
     )
     full = counts.get("Global", 0)
-    return CallCost(full, full - sum(row.macs - row.reuse_macs for row in rows), rows, layout)
+    reuse = full - sum(row.macs - row.reuse_macs for row in rows)
+    return CallCost(full, reuse, rows, layout, scores)
 
 
 class _Captured(Exception):

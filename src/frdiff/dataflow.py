@@ -100,7 +100,7 @@ class Dataflow(TorchDispatchMode):
         reads = self.memory((args, kwargs))
         changed = self.memory(list(_changed(func, args, kwargs)))
         writes = (self.memory(result) - reads) | changed
-        joined = ()
+        joined: tuple[tuple[frozenset[int], int], ...] = ()
         if func is torch.ops.aten.cat.default and args[1:] == (CHANNELS,):
             joined = tuple((self.memory(part), part.shape[CHANNELS]) for part in args[0])
         self.events.append(Operation(tuple(self._within), reads, writes, joined))

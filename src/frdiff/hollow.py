@@ -7,7 +7,7 @@ model itself alone.
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +36,17 @@ class Example:
 
     Attributes:
         shapes: their outline, see `frdiff.calls.outline`.
+        types: of all tensors among them, and whether they are cast by `torch.autocast`.
     """
 
     def __init__(self, args: tuple, kwargs: dict[str, Any]) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._call = tree_map_only(Tensor, self._remembered, (args, dict(kwargs)))
         self.shapes = outline((args, kwargs))
+        given = [leaf.fake.dtype for leaf in tree_leaves(self._call) if _is_remembered(leaf)]
+        kind = self.device.type
+        casts = kind != "meta" and torch.is_autocast_enabled(kind)
+        self.types = tuple(given), casts
 
     def _remembered(self, tensor: Tensor) -> "_Remembered":
         wanted = not tensor.is_floating_point() or tensor.numel() <= SMALL
@@ -54,7 +59,7 @@ class Example:
     def device(self) -> torch.device:
         """Where the call ran."""
         for held in tree_leaves(self._call):
-            if isinstance(held, _Remembered):
+            if _is_remembered(held):
                 return held.fake.device
         return torch.device("cpu")
 
@@ -82,6 +87,10 @@ class _Remembered:
         if self.contents is not None:
             return self.contents.to(self.fake.device)
         return torch.zeros(self.fake.shape, dtype=self.fake.dtype, device=self.fake.device)
+
+
+def _is_remembered(leaf: Any) -> TypeGuard[_Remembered]:
+    return isinstance(leaf, _Remembered)
 
 
 def skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:

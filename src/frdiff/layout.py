@@ -4,9 +4,10 @@ Residual blocks that follow one another pass their streams on and add to them. W
 reads a stream on its way, and all are skipped in the same steps, only the sum of what they add
 matters: a forecast of the sum is the sum of forecasts with the same weights. Such targets make a
 run. What an up-sampler gives to nothing but the shortcut of the block behind it, which is linear,
-is a part of that block's sum as well: it is folded into the run. And what a step without them never reads, such as all that lies below the last stored
-up-sampler of a U-Net, need not be stored at all. Both follow from the flow of tensors through a
-pass, see `frdiff.dataflow`; nothing is assumed of any model.
+is a part of that block's sum as well: it is folded into the run. And what a step without them never
+reads, such as all that lies below the last stored up-sampler of a U-Net, need not be stored at all.
+All this follows from the flow of tensors through a pass, see `frdiff.dataflow`; nothing is assumed
+of any model.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -235,7 +236,7 @@ def _folded(
         place = places[into]
         if target.shortcut is None or into not in calls or groups[into] != groups[number]:
             continue
-        end, reader = calls[into]
+        _, reader = calls[into]
         inside = [e for e in _operations(flow, begin) if target.module in e.within]
         outside = [e for e in _operations(flow, begin) if target.module not in e.within]
         taken = flow.memory(first_input(*reader.inputs))

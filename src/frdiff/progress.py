@@ -11,6 +11,7 @@ from frdiff.calls import tensors_within
 from frdiff.plan import Action, Step
 from frdiff.policy import Policy
 from frdiff.shelf import scalars
+from frdiff.storage import keeping_of
 
 __all__ = ["Progress", "Source"]
 
@@ -73,7 +74,8 @@ class Progress:
         self.opening = policy.opening
         self._leans = policy.sample_weights is not None
         self._guides = policy.guidance_weights is not None
-        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast)
+        keeping = keeping_of(policy.storage, policy.depth)
+        self.bank = Bank(sizes, policy.depth, policy.score_depth, policy.forecast, keeping)
         self.start()
 
     def start(self) -> None:

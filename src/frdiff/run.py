@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from frdiff.cost import CallCost
 from frdiff.denoisers import components, find_denoisers, find_scheduler, unwrap
+from frdiff.hollow import Example
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Plan
 from frdiff.policy import Policy
+from frdiff.policy.checks import check_int
 from frdiff.policy.conditions import Conditions
 from frdiff.progress import Source
 from frdiff.state import State
@@ -35,7 +37,7 @@ class Run:
     module and the scheduler.
 
     Attributes:
-        policy: as given.
+        policy, max_bytes: as given.
         patches: one per denoiser.
     """
 
@@ -46,9 +48,11 @@ class Run:
         scheduler: SchedulerMixin,
         pipe: DiffusionPipeline | None = None,
         compiled: nn.Module | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         outer = compiled if pipe is None else pipe
         self.policy = policy
+        self.max_bytes = max_bytes
         self.patches: list[DenoiserPatch] = []
         self._states: weakref.WeakSet[State] = weakref.WeakSet()
         self._endings: list[Wrapped] = []
@@ -139,6 +143,11 @@ class Run:
         """
         return self._state.call_costs
 
+    @property
+    def step_calls(self) -> list[tuple[nn.Module, Example]]:
+        """The denoiser and the arguments of every call of the last run's first step."""
+        return self._state.step_calls
+
     def state(self, scheduler: SchedulerMixin) -> State:
         """A run of its own through the same denoisers, for one of several requests that take turns.
 
@@ -165,6 +174,7 @@ class Run:
             warnings.warn(complaint, UserWarning, stacklevel=2)
 
     def _new_state(self, scheduler: SchedulerMixin, *pipeline: Any, **known: Any) -> State:
+        known["max_bytes"] = self.max_bytes
         state = State(self.patches, self.policy, self._costs, scheduler, *pipeline, **known)
         self._states.add(state)
         return state
@@ -228,6 +238,7 @@ def apply(
     policy: Policy,
     *,
     scheduler: SchedulerMixin | None = None,
+    max_bytes: int | None = None,
 ) -> Run:
     """A handle on `target` with `policy` applied; also a context manager that removes it.
 
@@ -237,11 +248,16 @@ def apply(
         scheduler: what the loop steps. A bare denoiser needs it, and a pipeline whose scheduler is
             no component called `scheduler`; in a pipeline with several, such as one with a prior,
             `pipe.prior_scheduler` applies the policy to the prior instead.
+        max_bytes: that the bank of a run may take, on the device; a run that would take more is
+            refused at its first denoiser call, before that is made. `frdiff.fit_memory` makes a policy
+            fit.
 
     Raises:
         TypeError: `target` or `policy` is something else.
         ValueError: no denoiser or no scheduler, nothing to hook, or a policy applied already.
     """
+    if max_bytes is not None:
+        check_int("max_bytes", max_bytes, 1, 2**63)
     if not isinstance(policy, Policy):
         raise TypeError(f"policy must be a frdiff policy, got {type(policy).__name__}")
     if isinstance(target, nn.Module):
@@ -250,7 +266,7 @@ def apply(
                 "a bare denoiser needs the scheduler that its loop steps: "
                 "apply(denoiser, policy, scheduler=scheduler)"
             )
-        return Run([unwrap(target)], policy, scheduler, compiled=target)
+        return Run([unwrap(target)], policy, scheduler, compiled=target, max_bytes=max_bytes)
     if not isinstance(target, DiffusionPipeline):
         raise TypeError(
             f"target must be a diffusers pipeline or a denoiser, got {type(target).__name__}"
@@ -260,7 +276,7 @@ def apply(
         scheduler = getattr(target, find_scheduler(target))
     elif getattr(target, "scheduler", None) is not None and _source_of(scheduler, target) is None:
         raise ValueError("a pipeline has its own scheduler; set pipe.scheduler instead")
-    return Run(denoisers, policy, scheduler, target)
+    return Run(denoisers, policy, scheduler, target, max_bytes=max_bytes)
 
 
 def _source_of(scheduler: SchedulerMixin, pipe: DiffusionPipeline) -> Source | None:

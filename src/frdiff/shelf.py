@@ -12,17 +12,29 @@ from torch import Tensor
 
 from frdiff.forecast import combine, extrapolation_weights, trust
 from frdiff.policy.checks import sums_to_one
+from frdiff.storage import PLAIN, Keeping, Kind, Parts
 
 __all__ = ["Shelf", "Slot", "scalars"]
+
+Row = tuple[Parts, ...]
+"""All features of one keyframe, as they are held."""
 
 
 class Slot:
     """The features of one target in one context, one per stream.
 
+    Args:
+        keeping: how they are held.
+
     Attributes:
-        fresh: stored in the current step, not yet part of the history.
-        history: features of the steps at `nodes`, newest first; always as many as the bank is
-            deep once filled (the oldest repeated), so that a compiled graph sees one structure.
+        fresh: stored in the current step, not yet part of the history, as they are held.
+        followed: what is held of the newest features of the history, now that these are newer;
+            none where that stays as it is.
+        history: features of the steps at `nodes`, newest first, as they are held. Where all are
+            held alike there are always as many as the bank is deep once filled (the oldest
+            repeated), so that a compiled graph sees one structure.
+        kinds: of all features of the history.
+        news: of those stored in the current step; none where they are held as they are.
         turns: of every time that the target ran in one pass (a layer may serve two streams in
             turn), the form of what it returned (see `frdiff.trees`) and which features are its.
         idle: by number, the form, shapes and types of what the target's idle modules returned.
@@ -32,15 +44,31 @@ class Slot:
         anchors: what a run adds to, while it is computed.
     """
 
-    __slots__ = ("anchors", "fresh", "history", "idle", "noted", "own", "turns")
+    __slots__ = (
+        "anchors",
+        "followed",
+        "fresh",
+        "history",
+        "idle",
+        "keeping",
+        "kinds",
+        "news",
+        "noted",
+        "own",
+        "turns",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, keeping: Keeping = PLAIN) -> None:
+        self.keeping = keeping
         self.clear()
 
     def clear(self) -> None:
         """Forget everything stored."""
-        self.fresh: tuple[Tensor, ...] | None = None
-        self.history: tuple[tuple[Tensor, ...], ...] = ()
+        self.fresh: Row | None = None
+        self.followed: Row = ()
+        self.history: tuple[Row, ...] = ()
+        self.kinds: tuple[Kind, ...] = ()
+        self.news: tuple[Kind, ...] = ()
         self.turns: list[tuple[Any, int, int]] = []
         self.idle: dict[int, Any] = {}
         self.noted: tuple[Any, list[tuple[torch.Size, torch.dtype]]] | None = None
@@ -50,14 +78,87 @@ class Slot:
     def store(self, form: Any, features: tuple[Tensor, ...]) -> None:
         """Take what the target returned in this step, the first time or once more."""
         if self.fresh is None:
-            self.fresh, self.turns = (), []
+            self.fresh, self.followed, self.news, self.turns = (), (), (), []
         begin = len(self.fresh)
-        self.fresh = self.fresh + features
-        self.turns.append((form, begin, len(self.fresh)))
+        end = begin + len(features)
+        fresh = tuple(map(self.keeping.begun, features))
+        # A compiled graph that stores features as they are knows nothing of those before.
+        if self.keeping is not PLAIN:
+            kinds = tuple(map(Kind.of, features))
+            self.news += kinds
+            if self.keeping.change is not None and self.history and self.kinds[begin:end] == kinds:
+                rows = zip(self.history[0][begin:end], fresh, kinds, strict=True)
+                self.followed += tuple(self.keeping.followed(*row) for row in rows)
+                if self.news == self.kinds:
+                    self.history = ((), *self.history[1:])  # no step holds both
+        self.fresh += fresh
+        self.turns.append((form, begin, end))
 
-    def fits(self, fresh: tuple[Tensor, ...]) -> bool:
-        """Whether features have the shapes of those in the history."""
-        return not self.history or _shapes(self.history[0]) == _shapes(fresh)
+    @property
+    def breaks(self) -> bool:
+        """Whether what was stored in this step does not go on from what was before."""
+        return bool(self.history) and self.kinds != self._news()
+
+    def _news(self) -> tuple[Kind, ...]:
+        """The kinds of what was stored in this step."""
+        return self.news or tuple(Kind.of(whole) for whole, *_ in self.fresh or ())
+
+    def commit(self, place: int | None, count: int, depth: int) -> None:
+        """Take what was stored into the history.
+
+        Args:
+            place: of the step in the history that it takes the place of; None of none.
+            count: steps to keep.
+            depth: how many are kept at most.
+        """
+        if self.fresh is None:
+            self.history = ()
+            return
+        rows = [self.fresh]
+        if self.history and not self.breaks:
+            rows += [self.followed or self.history[0], *self.history[1:]]
+        self.kinds = self._news()
+        self.fresh, self.followed, self.news = None, (), ()
+        if place is not None and place + 1 < len(rows):
+            columns = zip(zip(*rows, strict=True), self.kinds, strict=True)
+            kept = [self.keeping.without(parts, place + 1, kind) for parts, kind in columns]
+            rows = list(zip(*kept, strict=True))
+        rows = rows[:count]
+        if self.keeping.change is None:
+            # Padding has weight 0. A second tensor on the same memory, since a compiled graph
+            # made for one tensor given twice would not serve two different ones later.
+            rows += [_twins(rows[-1]) for _ in range(depth - len(rows))]
+        self.history = tuple(rows)
+
+    def copy_out(self) -> None:
+        """Copy what was stored: the memory that it lies in may be a compiled graph's."""
+        if self.fresh is not None:
+            self.fresh = _copies(self.fresh)
+        self.followed = _copies(self.followed)
+
+    def values(self, begin: int, end: int) -> tuple[tuple[Tensor, ...], ...]:
+        """Features `begin` to `end` of the history, step by step, newest first."""
+        rows = [row[begin:end] for row in self.history]
+        return self._values(rows, self.kinds[begin:end])
+
+    def change(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What is stored in this step, and what was in the step before."""
+        rows = [self.fresh or (), self.followed or self.history[0]]
+        newest, before = self._values(rows, self.kinds)
+        return newest, before
+
+    def stored(self) -> tuple[Tensor, ...]:
+        """What is stored in this step; of features that are held as they are."""
+        return tuple(parts[0] for parts in self.fresh or ())
+
+    def _values(self, rows: Sequence[Row], kinds: Sequence[Kind]) -> tuple[tuple[Tensor, ...], ...]:
+        if self.keeping is PLAIN:
+            return tuple(tuple(whole for (whole,) in row) for row in rows)
+        columns = [
+            self.keeping.values(parts, kind)
+            for parts, kind in zip(zip(*rows, strict=True), kinds, strict=True)
+        ]
+        return tuple(zip(*columns, strict=True))
 
 
 class Shelf:
@@ -76,8 +177,8 @@ class Shelf:
             average; None where nothing could.
     """
 
-    def __init__(self, count: int, depth: int) -> None:
-        self.slots = [Slot() for _ in range(count)]
+    def __init__(self, count: int, depth: int, keeping: Keeping = PLAIN) -> None:
+        self.slots = [Slot(keeping) for _ in range(count)]
         self.depth = depth
         self.clear()
 
@@ -105,7 +206,7 @@ class Shelf:
         if self.weights is None or not slot.history or turn >= len(slot.turns):
             return None
         form, begin, end = slot.turns[turn]
-        history = tuple(features[begin:end] for features in slot.history)
+        history = slot.values(begin, end)
         if len(history) == 1 and self.gain is None:
             return form, tuple(feature.clone() for feature in history[0])
         value = self._combined(history, self.weights, self.gain)
@@ -129,14 +230,17 @@ class Shelf:
         if slot.fresh is None:
             return None
         if self.weights is None:
-            return tuple(feature * first for feature in slot.fresh)
-        return self._combined((slot.fresh, *slot.history), self.weights, self.gain)
+            return tuple(feature * first for feature in slot.stored())
+        history = slot.values(0, len(slot.fresh))
+        return self._combined((slot.stored(), *history), self.weights, self.gain)
 
     @staticmethod
     def _combined(
         history: tuple[tuple[Tensor, ...], ...], weights: Tensor, gain: Tensor | None
     ) -> tuple[Tensor, ...]:
         # Streams may differ in type, and lie on several devices.
+        if len(history) < len(weights):
+            weights = weights[: len(history)]
         return tuple(
             combine(stream, weights.to(stream[0]), None if gain is None else gain.to(stream[0]))
             for stream in zip(*history, strict=True)
@@ -144,30 +248,21 @@ class Shelf:
 
     def commit(self, coordinate: float) -> None:
         """Move what this step stored into the history, dropping what is older than `depth`."""
-        fresh = [slot.fresh for slot in self.slots]
-        if all(new is None for new in fresh):
+        stored = [slot for slot in self.slots if slot.fresh is not None]
+        if not stored:
             return
-        if any(
-            new is not None and not slot.fits(new)
-            for slot, new in zip(self.slots, fresh, strict=True)
-        ):
+        place = None
+        if any(slot.breaks for slot in stored):
             self.nodes = []
         # Second-order solvers evaluate twice at one noise level; the newer evaluation stays.
         elif coordinate in self.nodes:
             place = self.nodes.index(coordinate)
             self.nodes.pop(place)
-            for slot in self.slots:
-                slot.history = slot.history[:place] + slot.history[place + 1 :]
         self.nodes = [coordinate, *self.nodes][: self.depth]
-        for slot, new in zip(self.slots, fresh, strict=True):
-            kept = () if new is None else (new, *slot.history)[: len(self.nodes)]
-            # Padding has weight 0. A second tensor on the same memory, since a compiled graph
-            # made for one tensor given twice would not serve two different ones later.
-            missing = self.depth - len(kept)
-            slot.history = kept + tuple(_twins(kept[-1]) for _ in range(missing) if kept)
-            slot.fresh = None
-            if kept:
-                self._like = kept[0][0].new_empty(0)
+        for slot in self.slots:
+            slot.commit(place, len(self.nodes), self.depth)
+        (first, *_), kind = stored[0].history[0], stored[0].kinds[0]
+        self._like = first[0].new_empty(0, dtype=kind.dtype)
 
     def make_room(self) -> None:
         """Keep one step fewer than `depth`: the next step stores another."""
@@ -187,7 +282,7 @@ class Shelf:
 
         Where there are too few steps to tell, nothing.
         """
-        history = self.slots[0].history
+        history = self.slots[0].values(0, len(self.slots[0].kinds)) if self.nodes else ()
         self.trusts = self.held_back = None
         if len(self.nodes) >= order + 2:
             weights = extrapolation_weights(self.nodes[1 : order + 2], self.nodes[0])
@@ -203,18 +298,17 @@ class Shelf:
     def tensors(self) -> Iterator[Tensor]:
         """Everything held."""
         for slot in self.slots:
-            yield from slot.fresh or ()
-            for features in slot.history:
-                yield from features
+            rows = (slot.fresh or (), slot.followed, *slot.history)
+            yield from (part for row in rows for parts in row for part in parts)
 
 
-def _shapes(features: tuple[Tensor, ...]) -> list[torch.Size]:
-    return [feature.shape for feature in features]
+def _copies(row: Row) -> Row:
+    return tuple(tuple(part.clone() for part in parts) for parts in row)
 
 
-def _twins(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _twins(row: Row) -> Row:
     """Other tensors on the same memory."""
-    return tuple(feature.detach() for feature in features)
+    return tuple(tuple(part.detach() for part in parts) for parts in row)
 
 
 def scalars(values: list[float], like: Tensor) -> Tensor:

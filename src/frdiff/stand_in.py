@@ -196,7 +196,7 @@ def _decide(now: "Progress", probe: Slot) -> None:
     """Make the step a keyframe if the probe has changed too much; once per step."""
     if now.threshold is None or probe.fresh is None:
         return
-    pairs = list(zip(probe.fresh, probe.history[0], strict=True))
+    pairs = list(zip(*probe.change(), strict=True))
     change = torch.stack([_change(new.float(), old.float()) for new, old in pairs]).mean()
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         # All ranks must go the same way, or those that compute wait for the others for ever.

@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 from diffusers import SchedulerMixin
-from torch import Tensor
+from torch import Tensor, nn
 
 from frdiff.advice import not_guided_in_one_call, not_tuned_for, too_little_saved
 from frdiff.attendance import Attendance
 from frdiff.bank import Context
+from frdiff.budget import check_budget
 from frdiff.calls import outline, sample_in, tensor_of
 from frdiff.clock import Clock
 from frdiff.cost import CallCost
 from frdiff.divergence import Divergence
+from frdiff.hollow import Example
 from frdiff.levels import has_levels, lay_levels, noise_coordinates, takes_levels
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Action, Plan, Step
@@ -60,6 +62,7 @@ class State:
         pipeline_call: Callable[[], FrameType | None] = lambda: None,
         *,
         tells_end: bool = False,
+        max_bytes: int | None = None,
     ) -> None:
         if policy.origin is not None:
             policy.origin.check_scheduler(scheduler)
@@ -82,6 +85,9 @@ class State:
         # Of the runs that one call of a pipeline makes, the figures are added up.
         self._pipeline_call = pipeline_call
         self._tells_end = tells_end
+        self._max_bytes = max_bytes
+        self._claims: list[CallCost] = []
+        self._of_a_step: list[tuple[int, Any]] = []
         self._scales: dict[str, float] = {}
         self._call: int | None = None
         self._first: int | None = None
@@ -163,6 +169,14 @@ class State:
         return [(self._costs.of(*kind), calls) for kind, calls in kinds.items()]
 
     @property
+    def step_calls(self) -> list[tuple[nn.Module, Example]]:
+        """The denoiser and the arguments of every call of the last run's first step."""
+        return [
+            (self._patches[number].denoiser, self._costs.example(number, shapes))
+            for number, shapes in self._of_a_step
+        ]
+
+    @property
     def complaint(self) -> str | None:
         """What to say if steps and calls did not meet, so that nothing was reused."""
         if self._planned is not None and self._clock.index and not self._calls:
@@ -238,6 +252,7 @@ class State:
         self._example: Any = None
         self._planned: Plan | None = None
         self._calls = 0
+        self._claims = []
         self._began = None
 
     def _on_call(self, progress: Progress, args: tuple, kwargs: dict[str, Any]) -> bool:
@@ -256,6 +271,8 @@ class State:
                 self._rest()
             return False
         self._look(number, call)
+        if self._max_bytes is not None and self._planned is None:
+            self._claim(number, call, self._max_bytes)
         self._began = self._began or time.perf_counter()
         progress.enter(args, kwargs)
         return True
@@ -266,6 +283,21 @@ class State:
         if not patch.knows(outline(call)):
             shapes, _ = self._costs.learn(number, call)
             patch.lay_out(shapes, self._costs.layout(number, shapes))
+
+    def _claim(self, number: int, call: tuple[tuple, dict[str, Any]], max_bytes: int) -> None:
+        """Refuse a call of the first step with which the bank would outgrow its budget."""
+        shapes, _ = self._costs.learn(number, call)
+        try:
+            self._claims.append(self._costs.of(number, shapes))
+        except Exception as error:  # whatever a model's own code may raise
+            raise ValueError(
+                f"what the bank takes cannot be counted, so max_bytes cannot be held: {error}"
+            ) from error
+        try:
+            num_steps = len(self._settled.plan(len(self._clock.driver.timesteps)))
+        except ValueError:  # the run may begin at a later timestep
+            num_steps = None
+        check_budget(self._settled, self._claims, num_steps, max_bytes)
 
     def _may_begin(self, number: int, call: tuple[tuple, dict], scheduler: Any) -> bool:
         """Whether a call after the end of a run, or before the first, can begin one.
@@ -308,6 +340,9 @@ class State:
         banks = [part.bank for part in self._parts]
         place = first + index
         called = self._attendance.settle(called, banks, self._clock.driver, index, place)
+        if index == 0:
+            rows = [(number, self._costs.learn(number, one.example)) for number, one in called]
+            self._of_a_step = [(number, shapes) for number, (shapes, _) in rows]
         self._count(called, self._planned[index])
         for part in self._parts:
             keyframe = part.action is Action.KEYFRAME

@@ -92,6 +92,10 @@ class Costs:
             self._examples[key] = Example(*call)
         return key[1], self._examples[key].device
 
+    def example(self, number: int, shapes: Any) -> Example:
+        """The arguments of a call with this outline, without their memory."""
+        return self._examples[number, shapes]
+
     def of(self, number: int, shapes: Any) -> CallCost:
         """The cost of a call with this outline.
 

@@ -10,7 +10,7 @@ from frdiff.adapters.sets import targets_in, whole_target
 from frdiff.adapters.structure import Kind, Unit, kind_of
 from frdiff.adapters.target import Target, output
 from frdiff.policy import Targets
-from frdiff.policy.base import FIRST
+from frdiff.policy.base import FIRST, SETS_IN_LISTS
 
 __all__ = ["find_targets", "grouped", "register_adapter"]
 
@@ -45,7 +45,8 @@ def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
     Args:
         denoiser: the network called in the sampling loop.
         targets: a set such as `"all"`, or shell wildcards over module names. Of matches within
-            one another the outermost counts: the inner ones are not run on a reuse step.
+            one another the outermost counts: the inner ones are not run on a reuse step. In a list
+            `"<all>"` is the set and wildcards after `!` are exceptions: `["<all>", "!mid_block*"]`.
 
     Raises:
         ValueError: nothing in it that a set means, or a wildcard that matches no module whose
@@ -56,7 +57,7 @@ def find_targets(denoiser: nn.Module, targets: Targets) -> list[Target]:
         adapter = next((_ADAPTERS[name] for name in names if name in _ADAPTERS), targets_in)
         found = adapter(denoiser, targets)
     else:
-        found = _match(denoiser, list(targets))
+        found = _listed(denoiser, targets)
     if not found:
         raise ValueError(
             f"{type(denoiser).__name__} has no targets {targets!r}: none of its modules is a "
@@ -99,6 +100,21 @@ def grouped(targets: Sequence[_Named], groups: Sequence[Sequence[str]]) -> list[
             "was made for another model"
         )
     return numbers
+
+
+def _listed(denoiser: nn.Module, targets: Sequence[str]) -> list[Target]:
+    """What a list names: a set or wildcards, without exceptions."""
+    named = [one for one in targets if not one.startswith("!")]
+    exceptions = [one[1:] for one in targets if one.startswith("!")]
+    chosen = SETS_IN_LISTS.get(named[0])
+    found = _match(denoiser, named) if chosen is None else find_targets(denoiser, chosen)
+    for one in exceptions:
+        if not any(fnmatchcase(target.name, one) for target in found):
+            raise ValueError(
+                f"the exception {'!' + one!r} matches no target of {type(denoiser).__name__}; "
+                f"they have names such as {_some([target.name for target in found])}"
+            )
+    return [t for t in found if not any(fnmatchcase(t.name, one) for one in exceptions)]
 
 
 def _match(denoiser: nn.Module, patterns: list[str]) -> list[Target]:

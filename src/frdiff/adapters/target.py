@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from frdiff.adapters.structure import CONVOLUTIONS
 from frdiff.adapters.streams import Inputs, streams_of
+from frdiff.adapters.structure import CONVOLUTIONS
 from frdiff.calls import first_input
 from frdiff.trees import filled, form_of, tensors_in
 

@@ -1,8 +1,11 @@
 """What a policy is to save on a published model, before anything is downloaded."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
+
+from frdiff.budget import bank_bytes
 from frdiff.catalogue import example_call
 from frdiff.catalogue.full_size import FullSize
 from frdiff.cost import CallCost, call_cost, run_macs
@@ -47,7 +50,8 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name with the speed-up, ready for JSON."""
-        return asdict(self) | {"speedup": self.speedup}
+        figures = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return figures | {"cost": self.cost.to_dict(), "speedup": self.speedup}
 
 
 def predict(model: FullSize, policy: Policy, num_steps: int) -> Prediction:
@@ -70,5 +74,5 @@ def predict(model: FullSize, policy: Policy, num_steps: int) -> Prediction:
         jumps=plan.count(Action.JUMP),
         macs=run_macs(cost, policy, num_steps),
         macs_full=cost.macs * num_steps,
-        bank_bytes=model.in_16_bits(cost.feature_bytes) * policy.depth if policy.reuses else 0,
+        bank_bytes=bank_bytes(cost, policy, num_steps, torch.bfloat16),
     )

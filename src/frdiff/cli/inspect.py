@@ -115,7 +115,7 @@ def _show_model(name: str, targets: str, forecast: int, as_json: bool) -> None:
         policy = UniformPolicy(2, forecast=forecast, targets=parsed_targets(targets))
         costs = first_call_cost(pipe, policy)
     if as_json:
-        print_json({name: _cost_dict(cost) for name, cost in costs.items()})
+        print_json({name: cost.to_dict() for name, cost in costs.items()})
         return
     for name, cost in costs.items():
         out.print(_cost_table(name, cost))
@@ -231,11 +231,6 @@ def _plan_table(policy: "Policy", plan: "Plan", title: str) -> Table:
         more += [f"{row['noise_level']:.4g}"] if policy.noise_levels is not None else []
         table.add_row(str(row["step"]), row["action"], mixing, computed, weights, *more)
     return table
-
-
-def _cost_dict(cost: "CallCost") -> dict[str, Any]:
-    more = {"reuse_ratio": cost.reuse_ratio, "feature_bytes": cost.feature_bytes}
-    return dataclasses.asdict(cost) | more
 
 
 def _cost_table(name: str, cost: "CallCost") -> Table:

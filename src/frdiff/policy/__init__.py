@@ -16,6 +16,7 @@ from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.origin import Origin, config_hash
 from frdiff.policy.ranges import RangePolicy
+from frdiff.policy.storage import Storage
 from frdiff.policy.table import TablePolicy
 from frdiff.policy.uniform import UniformPolicy
 
@@ -28,6 +29,7 @@ __all__ = [
     "Origin",
     "Policy",
     "RangePolicy",
+    "Storage",
     "TablePolicy",
     "Targets",
     "UniformPolicy",

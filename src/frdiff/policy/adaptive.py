@@ -6,6 +6,7 @@ from typing import ClassVar
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import FIRST, MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import check_float, check_int
+from frdiff.policy.storage import Storage
 
 __all__ = ["AdaptivePolicy"]
 
@@ -27,8 +28,8 @@ class AdaptivePolicy(Policy):
             faster.
         longest: steps in a row that reuse, at most; this many and the next is a keyframe.
         most: share of the run's steps that may be keyframes, in (0, 1]; those at the end reuse.
-        forecast, targets, coordinate: see `Policy`; solvers that take uneven steps are served best
-            by `"noise"`.
+        forecast, targets, coordinate, storage: see `Policy`; solvers that take uneven steps are
+            served best by `"noise"`.
     """
 
     kind: ClassVar[str] = "adaptive"
@@ -39,6 +40,7 @@ class AdaptivePolicy(Policy):
     forecast: int = 1
     targets: Targets = "all"
     coordinate: str = "step"
+    storage: Storage | None = None
 
     def __post_init__(self) -> None:
         self._check_features()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from frdiff.plan import Action, Plan, Step
-from frdiff.policy.checks import check_int, checked_list, quote
+from frdiff.policy.checks import built, check_int, checked_list, quote
 from frdiff.policy.origin import Origin
+from frdiff.policy.storage import Storage
 
 __all__ = ["FILE_VERSION", "FIRST", "MAX_FORECAST", "MAX_STEPS", "TARGET_SETS", "Policy", "Targets"]
 
@@ -18,6 +19,7 @@ FIRST = "<first>"  # in groups: the first target, whatever its name
 MAX_FORECAST = 2
 MAX_STEPS = 10_000
 TARGET_SETS = ("paper", "residual", "all")
+SETS_IN_LISTS = {f"<{name}>": name for name in TARGET_SETS}
 COORDINATES = ("step", "noise")
 
 Targets = str | Sequence[str]
@@ -32,7 +34,8 @@ class Policy(ABC):
         targets: `"paper"`: U-Net `conv1` outputs and transformer residuals, DiT attention;
             `"residual"`: whole residual branches, cheaper and closer; `"all"`: down- and
             up-samplers of U-Nets too, cheapest and, with a linear forecast, as close; or shell
-            wildcards over module names, such as `["*.attn1", "*.ff"]`.
+            wildcards over module names, such as `["*.attn1", "*.ff"]`; those after `!` are
+            exceptions, from wildcards or from a set: `["<all>", "!up_blocks.3.*"]`.
         coordinate: what forecasts extrapolate in: `"step"`, the step index, or `"noise"`, the
             logarithm of the noise level.
         groups: wildcards over target names, group by group; what a step computes is decided for
@@ -42,6 +45,7 @@ class Policy(ABC):
         sample_weights: per step, how much of the sample is added to the score; None adds none.
         guidance_weights: per step, how much is added of how the halves of the score differ; None
             adds none.
+        storage: in how few bytes features are stored; None stores them as they are.
         origin: what a tuned policy was made for; None for others.
     """
 
@@ -51,6 +55,7 @@ class Policy(ABC):
     noise_levels: Sequence[float] | None = None
     sample_weights: Sequence[float] | None = None
     guidance_weights: Sequence[float] | None = None
+    storage: Storage | None = None
     origin: Origin | None = None
     forecast: int
     targets: Targets
@@ -99,7 +104,12 @@ class Policy(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        content = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        if self.storage is not None:
+            content["storage"] = self.storage.to_dict()
+        else:
+            content.pop("storage", None)  # as in files from before there was such a thing
+        return content
 
     def save(self, path: str | Path) -> None:
         """Write the policy as readable, versioned JSON; `frdiff.load_policy` reads it."""
@@ -123,6 +133,10 @@ class Policy(ABC):
 
     def _check_features(self) -> None:
         object.__setattr__(self, "targets", _checked_targets(self.targets))
+        storage: object = self.storage
+        # A file has it as an object of JSON.
+        if storage is not None and not isinstance(storage, Storage):
+            object.__setattr__(self, "storage", built(Storage, "storage", storage))
         self._check_forecast()
 
     def _check_forecast(self) -> None:
@@ -144,5 +158,11 @@ def _checked_targets(targets: object) -> Targets:
     if not patterns or not all(isinstance(pattern, str) and pattern for pattern in patterns):
         raise ValueError(
             f"targets must be a list of shell wildcards, at least one, got {quote(patterns)}"
+        )
+    named = [pattern for pattern in patterns if not pattern.startswith("!")]
+    if not named or (len(named) > 1 and SETS_IN_LISTS.keys() & {*named}):
+        raise ValueError(
+            f"a list of targets has wildcards, or one of {', '.join(SETS_IN_LISTS)}, beside "
+            f"exceptions after '!', got {quote(patterns)}"
         )
     return tuple(patterns)

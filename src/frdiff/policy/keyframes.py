@@ -8,6 +8,7 @@ from typing import ClassVar
 from frdiff.plan import Action, Plan
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
+from frdiff.policy.storage import Storage
 
 __all__ = ["KeyframePolicy"]
 
@@ -21,7 +22,7 @@ class KeyframePolicy(Policy):
         keyframes: indices computed in full; 0 must be among them.
         mixing_weights: one number in [0, 1] per step, 0 = jump, ignored at keyframes; None
             takes the reuse score alone on every step.
-        forecast, targets, coordinate: see `Policy`.
+        forecast, targets, coordinate, storage: see `Policy`.
     """
 
     kind: ClassVar[str] = "keyframes"
@@ -31,6 +32,7 @@ class KeyframePolicy(Policy):
     forecast: int = 0
     targets: Targets = "paper"
     coordinate: str = "step"
+    storage: Storage | None = None
 
     def __post_init__(self) -> None:
         self._check_features()

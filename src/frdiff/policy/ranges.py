@@ -13,6 +13,7 @@ from frdiff.policy.base import Policy, Targets
 from frdiff.policy.checks import built, check_float, checked_list, quote
 from frdiff.policy.conditions import GUIDANCE
 from frdiff.policy.origin import Origin
+from frdiff.policy.storage import Storage
 from frdiff.policy.table import TablePolicy
 
 __all__ = ["RangePolicy", "shares_at"]
@@ -121,6 +122,11 @@ class RangePolicy(Policy):
     def coordinate(self) -> str:  # type: ignore[override]
         """See `Policy`."""
         return self.tables[0].coordinate
+
+    @property
+    def storage(self) -> Storage | None:  # type: ignore[override]
+        """See `Policy`."""
+        return self.tables[0].storage
 
     @property
     def noise_levels(self) -> Sequence[float] | None:  # type: ignore[override]

@@ -20,6 +20,7 @@ from frdiff.policy.checks import (
     sums_to_one,
 )
 from frdiff.policy.origin import Origin, config_hash
+from frdiff.policy.storage import Storage
 
 __all__ = ["MAX_WEIGHTS", "TablePolicy"]
 
@@ -55,8 +56,8 @@ class TablePolicy(Policy):
         checked: hold the jumps back where the last keyframes did not move as their extrapolation of
             order `forecast` would have it, see `JumpPolicy`: of how the scores of a jump differ
             from the last one a sample takes the share that explains its last keyframe.
-        forecast, targets, coordinate: see `Policy`; without a reuse step `targets` may be `()`,
-            and nothing is hooked but the denoiser itself.
+        forecast, targets, coordinate, storage: see `Policy`; without a reuse step `targets` may be
+            `()`, and nothing is hooked but the denoiser itself.
         origin: what it was tuned for; a run on anything else is refused. None fits wherever its
             targets are found.
     """
@@ -75,6 +76,7 @@ class TablePolicy(Policy):
     forecast: int = 1
     targets: Targets = "all"
     coordinate: str = "step"
+    storage: Storage | None = None
     origin: Origin | None = None
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from frdiff.mixing import mixing_weight
 from frdiff.plan import Plan
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import check_float, check_int, quote
+from frdiff.policy.storage import Storage
 
 __all__ = ["UniformPolicy"]
 
@@ -25,7 +26,7 @@ class UniformPolicy(Policy):
             more jumps, faster, softer detail.
         tau: steepness of the mixing ramp, above 0.
         mixing: False takes the reuse score alone: no jumps, no earlier scores.
-        forecast, targets, coordinate: see `Policy`.
+        forecast, targets, coordinate, storage: see `Policy`.
     """
 
     kind: ClassVar[str] = "uniform"
@@ -37,6 +38,7 @@ class UniformPolicy(Policy):
     targets: Targets = "paper"
     coordinate: str = "step"
     align: str = "start"
+    storage: Storage | None = None
 
     def __post_init__(self) -> None:
         self._check_features()

@@ -5,9 +5,10 @@
 choose from and what it costs (`outset`, `space`, `prices`, `solvers`), forecasts fitted in closed
 form (`record`, `fit`, `steer`), numbers that follow the converged solution (`follow`, `spread`,
 `guide`) and are learnt from there (`freedoms`, `tape`, `learn`), and the searches themselves
-(`shapes`, `climb`, `paths`, `within`, `tuner`).
+(`shapes`, `climb`, `paths`, `within`, `tuner`); and what makes a policy fit in bytes (`room`).
 """
 
 from frdiff.search.api import PARETO, VARIABLES, tune
+from frdiff.search.room import fit_memory
 
-__all__ = ["PARETO", "VARIABLES", "tune"]
+__all__ = ["PARETO", "VARIABLES", "fit_memory", "tune"]

@@ -1,0 +1,184 @@
+"""Room: a policy made to fit a budget in bytes, with what loses least.
+
+What takes fewer bytes comes in an order of harm, see `frdiff.budget.LADDER`; those that fit are
+measured, and the best is taken. Where none fits, targets are computed that save the fewest MACs for
+their bytes, until one does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from diffusers import DiffusionPipeline
+from torch import nn
+
+from frdiff.adapters import grouped
+from frdiff.budget import LADDER, bank_bytes, changed, in_mib, rungs
+from frdiff.cost import CallCost, call_costs, run_macs
+from frdiff.hollow import Example
+from frdiff.policy import JumpPolicy, Policy, UniformPolicy
+from frdiff.policy.checks import check_int
+from frdiff.run import Run
+from frdiff.search.measure import decibels
+from frdiff.search.subject import Batch, PipelineSubject
+from frdiff.setting import Setting
+
+__all__ = ["Calls", "calls_of", "fit_memory", "fitted"]
+
+Quality = Callable[[Sequence[Policy]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The denoiser calls of one step.
+
+    Attributes:
+        made: the denoiser and the arguments of each.
+        num_steps: of the run.
+    """
+
+    made: tuple[tuple[nn.Module, Example], ...]
+    num_steps: int
+
+    def costs(self, policies: Sequence[Policy]) -> list[list[CallCost]]:
+        """The cost of every call under each policy."""
+        rows = [call_costs(denoiser, policies, example) for denoiser, example in self.made]
+        return [list(column) for column in zip(*rows, strict=True)]
+
+    def nbytes(self, policy: Policy, costs: Sequence[CallCost]) -> int:
+        """What the bank takes at most."""
+        return sum(bank_bytes(cost, policy, self.num_steps) for cost in costs)
+
+
+def calls_of(run: Run, num_steps: int) -> Calls:
+    """The denoiser calls of a step of the last run."""
+    return Calls(tuple(run.step_calls), num_steps)
+
+
+def fit_memory(
+    pipe: DiffusionPipeline,
+    policy: Policy,
+    max_bytes: int,
+    prompts: Sequence[str] | None = None,
+    *,
+    num_steps: int | None = None,
+    guidance: float | None = None,
+    inputs: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> Policy:
+    """The policy, its features stored so that the bank fits, with what loses least.
+
+    What fits is measured: the final latents of the prompts, in one batch, against those of the full
+    run. A policy that fits is returned as it is, and nothing is drawn.
+
+    Args:
+        pipe: a pipeline that the policy is for.
+        max_bytes: that the bank may take, for calls with as many pictures as there are prompts.
+        prompts: drawn together; None for an unconditional pipeline, which draws one.
+        num_steps: of the run; None for what a tuned policy says.
+        guidance: guidance scale; None for the pipeline's default.
+        inputs: further arguments of the pipeline.
+        seed: picture i is drawn from seed + i.
+
+    Raises:
+        ValueError: nothing fits, or how many steps there are is not known.
+    """
+    check_int("max_bytes", max_bytes, 1, 2**63)
+    steps = num_steps or getattr(policy, "num_steps", None)
+    if steps is None:
+        raise ValueError(f"a {policy.kind} policy runs any number of steps: give num_steps")
+    batch = Batch(seed, tuple(prompts or ("",)))
+    subject = PipelineSubject(pipe, guidance, True, dict(inputs or {}))
+    found: list[Calls] = []
+    # Nearly all steps are jumps.
+    drawn = Setting(steps, JumpPolicy(steps)), batch
+    subject.drawn(*drawn, lambda run: found.append(calls_of(run, steps)))
+
+    def latents(one: Policy) -> np.ndarray:
+        return subject.drawn(Setting(steps, one), batch).latents
+
+    def quality(policies: Sequence[Policy]) -> list[float]:
+        full = latents(UniformPolicy(1))
+        return [float(np.median(decibels(full, latents(one), None))) for one in policies]
+
+    return fitted(policy, found[0], max_bytes, quality)
+
+
+def fitted(policy: Policy, calls: Calls, max_bytes: int, quality: Quality) -> Policy:
+    """The policy, its features stored so that the bank fits, with what loses least.
+
+    Args:
+        quality: of policies, the higher the better; asked only where there is a choice.
+
+    Raises:
+        ValueError: nothing fits.
+    """
+    (costs,) = calls.costs([policy])
+    fitting = [other for other, size in rungs(policy, costs, calls.num_steps) if size <= max_bytes]
+    if policy in fitting:
+        return policy
+    if not fitting:
+        return _pruned(policy, calls, max_bytes)
+    if len(fitting) == 1:
+        return fitting[0]
+    values = list(quality(fitting))
+    return fitting[values.index(max(values))]
+
+
+def _pruned(policy: Policy, calls: Calls, max_bytes: int) -> Policy:
+    """The policy in the fewest bytes, without the targets that save least for theirs."""
+    least = policy
+    if policy.reuses:
+        least = changed(policy, storage=LADDER[-1])
+        while True:
+            (costs,) = calls.costs([least])
+            size = calls.nbytes(least, costs)
+            if size <= max_bytes:
+                return least
+            following = _without_one_run(least, calls, costs)
+            if following is None:
+                break
+            least = following
+    (costs,) = calls.costs([least])
+    raise ValueError(
+        f"the policy does not fit in {in_mib(max_bytes)}: at the least its bank takes "
+        f"{in_mib(calls.nbytes(least, costs))}, for scores and the features that are worth most; "
+        "draw fewer pictures at a time, or tune with jumps of a lower order"
+    )
+
+
+def _without_one_run(policy: Policy, calls: Calls, costs: Sequence[CallCost]) -> Policy | None:
+    """The policy without the run of targets that saves the fewest MACs for its bytes."""
+    runs: dict[int, list[str]] = {}
+    for target, place in zip(costs[0].targets, costs[0].layout.places, strict=True):
+        if costs[0].layout.places[place.first].read:
+            runs.setdefault(place.first, []).append(target.name)
+    if len(runs) < 2:
+        return None
+    # Set by set: what is behind a target computed anew may be read, and stored, then.
+    groups = grouped(costs[0].targets, policy.groups)
+    members = dict(zip((target.name for target in costs[0].targets), groups, strict=True))
+    others = [
+        _without(policy, names)
+        for names in runs.values()
+        # A group that steps decide on has a target.
+        if {members[name] for name in members.keys() - {*names}} == {*groups}
+    ]
+    size, macs = calls.nbytes(policy, costs), _macs(policy, calls, costs)
+    rows = []
+    for other, counted in zip(others, calls.costs(others), strict=True):
+        saved = size - calls.nbytes(other, counted)
+        if saved > 0:
+            rows.append(((_macs(other, calls, counted) - macs) / saved, other))
+    return min(rows, key=lambda row: row[0])[1] if rows else None
+
+
+def _macs(policy: Policy, calls: Calls, costs: Sequence[CallCost]) -> int:
+    return sum(run_macs(cost, policy, calls.num_steps) for cost in costs)
+
+
+def _without(policy: Policy, names: Sequence[str]) -> Policy:
+    """The policy with some targets computed at every step."""
+    targets = (f"<{policy.targets}>",) if isinstance(policy.targets, str) else policy.targets
+    return changed(policy, targets=(*targets, *(f"!{name}" for name in names)))
