@@ -10,6 +10,7 @@ Nothing here decides anything. The forwards of patched modules, which `torch.com
 only read `history` and write `fresh`; everything else happens between steps.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -256,10 +257,18 @@ class Bank:
     @property
     def nbytes(self) -> int:
         """Bytes of all stored features and scores, each tensor counted once."""
-        held: dict[int, int] = {}
+        return self.held().total()
+
+    def held(self) -> Counter[str]:
+        """The same by how they are held: scores, and features in every way."""
+        found: dict[int, tuple[str, int]] = {}
         for context in self.used():
-            for shelf in (*context.shelves, context.scores):
-                for tensor in shelf.tensors():
-                    storage = tensor.untyped_storage()
-                    held[storage.data_ptr()] = storage.nbytes()
-        return sum(held.values())
+            rows = [*(part for shelf in context.shelves for part in shelf.parts())]
+            rows += [("scores", tensor) for _, tensor in context.scores.parts()]
+            for way, tensor in rows:
+                storage = tensor.untyped_storage()
+                found[storage.data_ptr()] = way, storage.nbytes()
+        ways: Counter[str] = Counter()
+        for way, size in found.values():
+            ways[way] += size
+        return ways

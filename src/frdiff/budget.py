@@ -4,10 +4,9 @@ A policy and one pass of the denoiser tell: which steps store, which targets sha
 held of a feature in which way. What a run then holds is the same, to the byte.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,7 +16,9 @@ from frdiff.plan import Action, Plan
 from frdiff.policy import Policy, RangePolicy, Storage
 from frdiff.storage import Kind, keeping_of
 
-__all__ = ["LADDER", "bank_bytes", "changed", "check_budget", "in_bytes", "in_mib", "rungs"]
+P = TypeVar("P", bound=Policy)
+
+__all__ = ["LADDER", "OverBudgetError", "bank_bytes", "changed", "check_budget", "in_mib", "rungs"]
 
 LADDER = (
     Storage("half"),
@@ -28,8 +29,9 @@ LADDER = (
 )
 """Ways of storing in fewer and fewer bytes; what they lose is measured in docs/memory.md."""
 
-UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|B|KiB|MiB|GiB)\s*")
+
+class OverBudgetError(MemoryError):
+    """A bank would take more bytes than it may."""
 
 
 def bank_bytes(
@@ -81,17 +83,17 @@ def _typed(kind: Kind, dtype: torch.dtype | None) -> Kind:
     return kind if dtype is None else Kind(kind.shape, dtype)
 
 
-def changed(policy: Policy, **fields: Any) -> Policy:
+def changed(policy: P, **fields: Any) -> P:
     """The policy with other values of these fields; of a range, in all its tables."""
     if isinstance(policy, RangePolicy):
-        return replace(policy, tables=[replace(table, **fields) for table in policy.tables])
-    found: Policy = replace(policy, **fields)  # type: ignore[type-var]
+        fields = {"tables": [replace(table, **fields) for table in policy.tables]}
+    found: P = replace(policy, **fields)  # type: ignore[type-var]
     return found
 
 
 def rungs(
-    policy: Policy, costs: Sequence[CallCost], num_steps: int | None = None
-) -> list[tuple[Policy, int]]:
+    policy: P, costs: Sequence[CallCost], num_steps: int | None = None
+) -> list[tuple[P, int]]:
     """The policy with its features stored in fewer and fewer bytes, and how many each takes.
 
     As it is first, then from the least harm to the most; what takes no fewer bytes than one before
@@ -101,7 +103,7 @@ def rungs(
         costs: of the calls of a step.
         num_steps: see `bank_bytes`.
     """
-    found: list[tuple[Policy, int]] = []
+    found: list[tuple[P, int]] = []
     for storage in (policy.storage, *(LADDER if policy.reuses else ())):
         other = policy if storage is policy.storage else changed(policy, storage=storage)
         size = sum(bank_bytes(cost, other, num_steps) for cost in costs)
@@ -120,35 +122,20 @@ def check_budget(
         num_steps: see `bank_bytes`.
 
     Raises:
-        ValueError: it does not; the text says what does.
+        OverBudgetError: it does not; the text says what does.
     """
     (_, size), *smaller = rungs(policy, costs, num_steps)
     if size <= max_bytes:
         return
     scores = policy.score_depth * sum(kind.nbytes for cost in costs for kind in cost.scores)
-    fitting = [
-        f"{in_mib(less)} with {other.storage}" for other, less in smaller if less <= max_bytes
-    ]
+    fitting = [f"{in_mib(less)} {other.storage}" for other, less in smaller if less <= max_bytes]
     ways = "; ".join(fitting) or "no way of storing all its targets"
-    raise ValueError(
+    raise OverBudgetError(
         f"the policy's bank takes {in_mib(size)} for such calls, {in_mib(scores)} of it scores, "
-        f"and max_bytes allows {in_mib(max_bytes)}. What fits: {ways}. frdiff.fit_memory(pipe, policy, "
-        f"{max_bytes}, prompts) chooses by measuring, and where nothing else fits has those "
-        "targets computed that save least for their bytes"
+        f"and max_bytes allows {in_mib(max_bytes)}. What fits: {ways}. "
+        f"frdiff.fit_memory(pipe, policy, {max_bytes}, prompts) chooses by measuring, and where "
+        "nothing else fits has those targets computed that save least for their bytes"
     )
-
-
-def in_bytes(text: str) -> int:
-    """Bytes of a size such as "200MiB", "1.5 GiB" or "4096".
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"a size must be a number with B, KiB, MiB or GiB, got {text!r}")
-    number, unit = match.groups()
-    return int(float(number) * UNITS[unit])
 
 
 def in_mib(size: int) -> str:

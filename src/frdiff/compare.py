@@ -39,6 +39,7 @@ class Contender:
     steps: int
     policy: Policy | None = None
     scheduler: str | None = None
+    max_bytes: int | None = None
 
     @property
     def setting(self) -> Setting:
@@ -183,7 +184,7 @@ def _draw(
     inputs: Mapping[str, Any],
 ) -> tuple[np.ndarray, float, Stats | None, int]:
     """Pictures, seconds, what a policy did, and steps of the run."""
-    with contender.setting.attached(pipe) as run:
+    with contender.setting.attached(pipe, contender.max_bytes) as run:
         began = time.perf_counter()
         images = sample(
             pipe, prompts, steps=contender.steps, seed=seed, guidance=guidance, inputs=inputs

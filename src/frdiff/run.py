@@ -249,12 +249,13 @@ def apply(
             no component called `scheduler`; in a pipeline with several, such as one with a prior,
             `pipe.prior_scheduler` applies the policy to the prior instead.
         max_bytes: that the bank of a run may take, on the device; a run that would take more is
-            refused at its first denoiser call, before that is made. `frdiff.fit_memory` makes a policy
-            fit.
+            refused at its first denoiser call, before that is made. `frdiff.fit_memory` makes a
+            policy fit.
 
     Raises:
         TypeError: `target` or `policy` is something else.
         ValueError: no denoiser or no scheduler, nothing to hook, or a policy applied already.
+        OverBudgetError: in a run, whose bank would take more than `max_bytes`.
     """
     if max_bytes is not None:
         check_int("max_bytes", max_bytes, 1, 2**63)

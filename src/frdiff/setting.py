@@ -28,8 +28,14 @@ class Setting:
     scheduler: str | None = None
 
     @contextmanager
-    def attached(self, pipe: DiffusionPipeline) -> Iterator[Run | None]:
-        """The run of the policy, if there is one; `pipe` is as before afterwards."""
+    def attached(
+        self, pipe: DiffusionPipeline, max_bytes: int | None = None
+    ) -> Iterator[Run | None]:
+        """The run of the policy, if there is one; `pipe` is as before afterwards.
+
+        Args:
+            max_bytes: see `frdiff.apply`.
+        """
         own = getattr(pipe, "scheduler", None)
         try:
             if self.scheduler is not None:
@@ -37,7 +43,7 @@ class Setting:
             if self.policy is None:
                 yield None
             else:
-                with apply(pipe, self.policy) as run:
+                with apply(pipe, self.policy, max_bytes=max_bytes) as run:
                     yield run
         finally:
             if self.scheduler is not None:

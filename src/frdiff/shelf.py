@@ -297,9 +297,16 @@ class Shelf:
 
     def tensors(self) -> Iterator[Tensor]:
         """Everything held."""
+        return (tensor for _, tensor in self.parts())
+
+    def parts(self) -> Iterator[tuple[str, Tensor]]:
+        """Everything held, and the way in which it is."""
         for slot in self.slots:
-            rows = (slot.fresh or (), slot.followed, *slot.history)
-            yield from (part for row in rows for parts in row for part in parts)
+            newest = slot.keeping.newest.name
+            older = newest if slot.keeping.change is None else slot.keeping.change.name
+            rows = [(newest, slot.fresh or ()), (older, slot.followed)]
+            rows += [(older if n else newest, row) for n, row in enumerate(slot.history)]
+            yield from ((way, part) for way, row in rows for parts in row for part in parts)
 
 
 def _copies(row: Row) -> Row:

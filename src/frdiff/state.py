@@ -3,6 +3,7 @@
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType, TracebackType
@@ -425,8 +426,8 @@ class State:
             action = Action.KEYFRAME if Action.KEYFRAME in actions else planned.action
             self._tally.actions[action] += 1
         if Action.KEYFRAME in actions or planned.computed:
-            stored = sum(part.bank.nbytes for part in self._parts)
-            self._tally.peak = max(self._tally.peak, stored)
+            stored = sum((part.bank.held() for part in self._parts), Counter[str]())
+            self._tally.peak = max(self._tally.peak, stored, key=Counter.total)
 
     def _finish(self) -> None:
         """End a run whose last step has ended."""

@@ -2,8 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,6 +39,8 @@ class Stats:
         macs_full: the same run with every call in full.
         bank_bytes: bytes stored now; 0 once the run has ended.
         bank_bytes_peak: most bytes stored at a time.
+        bank_bytes_by_way: the same by how they are held: "scores", and features "plain", "half",
+            "int8" or "low rank".
         seconds: wall-clock time from the first denoiser call to the end of the last step.
         held_back: share of their extrapolation that checked jumps did without, on average over
             jumps and samples, those left out that had too few keyframes to tell; None if none was
@@ -55,6 +57,7 @@ class Stats:
     bank_bytes_peak: int
     seconds: float
     held_back: float | None = None
+    bank_bytes_by_way: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def macs_ratio(self) -> float | None:
@@ -158,7 +161,7 @@ class Tally:
         actions: what those did that called a denoiser.
         calls: by denoiser, outline of its arguments, action and computed groups.
         held_back: of every call of a checked jump, see `Stats`, on its device.
-        peak: most bytes stored at a time.
+        peak: most bytes stored at a time, by way.
         seconds: of all runs but the current one.
     """
 
@@ -167,7 +170,7 @@ class Tally:
         self.actions: Counter[Action] = Counter()
         self.calls: Counter[tuple[int, Any, Action, frozenset[int]]] = Counter()
         self.held_back: list[Tensor] = []
-        self.peak = 0
+        self.peak: Counter[str] = Counter()
         self.seconds = 0.0
 
     def stats(self, costs: Costs, stored: int, seconds: float) -> Stats:
@@ -187,7 +190,8 @@ class Tally:
             macs=macs,
             macs_full=macs_full,
             bank_bytes=stored,
-            bank_bytes_peak=self.peak,
+            bank_bytes_peak=self.peak.total(),
+            bank_bytes_by_way=dict(self.peak),
             seconds=self.seconds + seconds,
             held_back=sum(held) / len(held) if held else None,
         )

@@ -8,7 +8,7 @@ from torch import nn
 
 from conftest import ddim, loop, make_dit_pipe, make_unet
 from frdiff.policy import TablePolicy
-from frdiff.search.learn import LOOK, learn_table
+from frdiff.search.learn import LOOKS, learn_table
 from frdiff.search.measure import decibels
 from frdiff.search.space import in_full
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
@@ -55,14 +55,14 @@ def test_weights_that_were_planted_are_found(jumps):
 
 def test_what_pays_for_no_look_at_the_weights_learns_nothing():
     subject = PipelineSubject(make_dit_pipe(), latents=True)
-    assert learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, STEPS / LOOK) is None
+    assert learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, STEPS / LOOKS[-1]) is None
 
 
 def test_the_more_is_paid_for_the_more_scores_are_weighed():
     subject = PipelineSubject(make_dit_pipe(), latents=True)
     # A look takes a run, 4 steps, and what comes after each step for the newest score's weight and
     # for the sample's, 6 steps each. DDIM takes no other noise levels.
-    cheap = learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, 16 / LOOK)
+    cheap = learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, 16 / LOOKS[-1])
     dear = learn_table(subject, Setting(STEPS, table()), BATCHES, TRUE, 100)
     assert [len(row) for row in cheap.policy.score_weights] == [1, 1, 1, 1]
     assert [len(row) for row in dear.policy.score_weights] == [1, 2, 3, 4]

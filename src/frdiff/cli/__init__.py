@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from frdiff.cli import bench, generate, inspect, models, tune
+from frdiff.cli import bench, fit, generate, inspect, models, tune
 from frdiff.cli.errors import OneLineErrors
 from frdiff.cli.shared import err
 from frdiff.version import __version__
@@ -26,6 +26,7 @@ app = typer.Typer(
 for command in (
     generate.generate,
     tune.tune,
+    fit.fit_memory,
     inspect.inspect,
     models.models,
     bench.bench,

@@ -31,6 +31,7 @@ class Order:
         seed: picture i is drawn from seed + i.
         output: folder of the pictures.
         inputs: further arguments of the pipeline.
+        max_bytes: see `frdiff.apply`.
     """
 
     pipe: DiffusionPipeline
@@ -42,6 +43,7 @@ class Order:
     seed: int
     output: Path
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    max_bytes: int | None = None
 
     @cached_property
     def setting(self) -> Setting:
@@ -62,7 +64,7 @@ class Order:
 
 def draw_alone(order: Order, as_json: bool) -> None:
     """Draw the pictures and print what the policy did."""
-    with progress("drawing"), order.setting.attached(order.pipe) as run:
+    with progress("drawing"), order.setting.attached(order.pipe, order.max_bytes) as run:
         if run is None:
             raise ValueError("a picture drawn with a policy has a run")
         images = order.drawn(order.prompts)
@@ -88,7 +90,7 @@ def draw_compared(
     full_steps = _full_steps(order.policy, order.steps)
     contenders = [
         Contender("full", full_steps),
-        Contender("frdiff", order.steps, order.policy, order.solver),
+        Contender("frdiff", order.steps, order.policy, order.solver, order.max_bytes),
         Contender("fewer steps", _passes(order), None, order.solver),
     ]
     if interval is not None:

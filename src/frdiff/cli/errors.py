@@ -22,7 +22,7 @@ __all__ = ["STOPPED", "OneLineErrors", "resumable"]
 # What shells give to a command that Ctrl-C ended.
 STOPPED = 130
 # Errors whose message says what is wrong; others need their name.
-SPOKEN = (OSError, RuntimeError, TypeError, ValueError)
+SPOKEN = (MemoryError, OSError, RuntimeError, TypeError, ValueError)
 ARGUMENTS = "frdiff.arguments"
 AGAIN = 0.05  # seconds
 

@@ -9,6 +9,7 @@ from frdiff.cli.shared import (
     AsJson,
     Device,
     Guidance,
+    MaxMemory,
     Model,
     Seed,
     Steps,
@@ -91,6 +92,7 @@ def generate(
         typer.Option(min=1, help="With --compare: steps that count as converged, as a reference."),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the PNGs.")] = Path("outputs"),
+    max_memory: MaxMemory = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -127,7 +129,8 @@ def generate(
     solver = chosen.origin.solver if chosen.origin and scheduler is None else None
     guidance = GUIDANCE.get(model) if guidance is None else guidance
     inputs = INPUTS.get(model, {})
-    asked = drawing.Order(pipe, prompts, num_steps, chosen, solver, guidance, seed, output, inputs)
+    what = pipe, prompts, num_steps, chosen, solver, guidance, seed, output, inputs
+    asked = drawing.Order(*what, max_bytes=max_memory)
     output.mkdir(parents=True, exist_ok=True)
     if compare_:
         opponent = interval if paper else None

@@ -107,6 +107,7 @@ def _show_policy(
 
 
 def _show_model(name: str, targets: str, forecast: int, as_json: bool) -> None:
+    from frdiff.budget import in_mib, rungs
     from frdiff.cost import first_call_cost
     from frdiff.policy import UniformPolicy
 
@@ -119,8 +120,10 @@ def _show_model(name: str, targets: str, forecast: int, as_json: bool) -> None:
         return
     for name, cost in costs.items():
         out.print(_cost_table(name, cost))
-        bank = cost.feature_bytes * policy.depth / MIB
-        out.print(f"{_ratio(cost)}; bank {bank:.2f} MiB with forecast {forecast}")
+        out.print(f"{_ratio(cost)}; bank with forecast {forecast}:")
+        for other, size in rungs(policy, [cost]):
+            how = "as it is" if other.storage is None else str(other.storage)
+            out.print(f"  {in_mib(size)} {how}", highlight=False)
 
 
 def _show_full_size(

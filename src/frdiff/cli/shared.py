@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import textwrap
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from frdiff.policy import Policy
 
 MIB = 2**20
+UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": MIB, "GiB": 2**30}
+SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*(|B|KiB|MiB|GiB)\s*")
 DEFAULT_STEPS = 25
 HEARTBEAT = 5.0  # seconds between lines of progress where no bar can move
 MAX_REASON = 300
@@ -51,6 +54,25 @@ Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
 Guidance = Annotated[
     float | None,
     typer.Option(help="Guidance scale; default: what suits a shipped model, or the pipeline's."),
+]
+
+
+def size_in_bytes(value: str) -> int:
+    """Bytes of a size such as 200MiB, 1.5GiB or 4096."""
+    match = SIZE.fullmatch(value)
+    if match is None:
+        raise typer.BadParameter(f"a size is a number with B, KiB, MiB or GiB, got {value}")
+    number, unit = match.groups()
+    return int(float(number) * UNITS[unit])
+
+
+MaxMemory = Annotated[
+    int | None,
+    typer.Option(
+        parser=size_in_bytes,
+        metavar="SIZE",
+        help="That stored features and scores may take, such as 200MiB; more is refused.",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -14,6 +14,7 @@ from frdiff.cli.errors import resumable
 from frdiff.cli.shared import (
     AsJson,
     Device,
+    MaxMemory,
     Model,
     TargetOption,
     check_drawing,
@@ -112,6 +113,7 @@ def tune(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of noises and proposals.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes to draw with.")] = 1,
+    max_memory: MaxMemory = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -190,6 +192,7 @@ def tune(
                 latents=latents,
                 seed=seed,
                 workers=workers,
+                max_bytes=max_memory,
                 journal=journal,
                 on_event=on_event,
             )

@@ -41,6 +41,12 @@ class Storage:
         if not isinstance(self.offload, bool):
             raise TypeError(f"offload must be True or False, got {quote(self.offload)}")
 
+    def __str__(self) -> str:
+        said = [self.newest if self.changes is None else f"{self.newest}, changes {self.changes}"]
+        said += [] if self.rank is None else [f"of rank {self.rank:g}"]
+        said += ["offloaded"] if self.offload else []
+        return " ".join(said)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
         return asdict(self)

@@ -96,6 +96,7 @@ def tune(
     evaluations: int | None = None,
     seed: int = 0,
     workers: int = 1,
+    max_bytes: int | None = None,
     journal: str | Path | None = None,
     on_event: OnEvent = lambda progress: None,
 ) -> Any:
@@ -161,18 +162,22 @@ def tune(
         seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
             one machine with one number of threads.
         workers: processes to draw with; they do not change the policies.
+        max_bytes: that the bank may take in a call with one sample. What was found is stored in as
+            many bytes, in the way that loses least on the samples, see `frdiff.fit_memory`.
         journal: a file that keeps what was measured; a search that was killed goes on from it.
         on_event: called with the progress after each policy measured.
 
     Raises:
         ValueError: not one of `budget`, `speedup`, `min_psnr` and `pareto`; an unknown method, or
             gates with `min_psnr`; arguments out of range; prompts missing; nothing to hook; the
-            journal of another search; or a budget or `min_psnr` out of reach.
+            journal of another search; or a budget, `min_psnr` or `max_bytes` out of reach.
     """
     shares = _shares(num_steps, budget, speedup, min_psnr, pareto)
     if method not in METHODS or (method == "gates" and min_psnr is not None):
         raise ValueError(f"method must be one of {METHODS}, gates without min_psnr, got {method!r}")
     _check(vary, overhead, quantile, samples, evaluations, workers)
+    if max_bytes is not None:
+        check_int("max_bytes", max_bytes, 1, 2**63)
     scales = _scales(guidance)
     subject = _subject(target, denoiser, scheduler, guidance, inputs, latents)
     solvers = solvers_of(subject, allow_scheduler)
@@ -236,6 +241,8 @@ def tune(
             found = [tuner.cheapest(min_psnr, evaluations, on_found)]
         else:
             found = [tuner.within(budget, evaluations, on_found) for budget in budgets]
+        if max_bytes is not None:
+            found = [tuner.stored(tuned, max_bytes) for tuned in found]
     policies = [tuned.policy for tuned in found]
     return policies if pareto else policies[0]
 

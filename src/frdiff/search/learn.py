@@ -51,7 +51,9 @@ PATIENCE = 3  # steps that gain nothing before others are looked at
 STEPS = 5  # before others are looked at, at most
 GAIN = 0.03  # of the mean logarithm of squared errors: 0.13 dB
 NEAR = 0.5  # above the best loss, within which a step says something of the slopes
-LOOK = 2.0  # times what may be spent, at most: a look at all numbers of all samples
+# Times what may be spent, at most: a look at all numbers of all samples. What a look at a few
+# samples at a time must do for is learnt only where nothing is for less.
+LOOKS = 1.2, 2.0
 TINY = 1e-12  # of the largest error, which counts as none
 
 
@@ -89,7 +91,8 @@ def learn_table(
     table = table_of(setting)
     with taped(drawing, setting.scheduler, table.num_steps) as tape:
         kinds = _kinds(drawing, setting.steps, table, batches[0], tape)
-        freedoms = Freedoms.within(table, kinds, LOOK * allowed)
+        found = (Freedoms.within(table, kinds, look * allowed) for look in LOOKS)
+        freedoms = next(filter(None, found), None)
         if freedoms is None:
             return None
         scales = _scales(batches)

@@ -7,7 +7,7 @@ their bytes, until one does.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from diffusers import DiffusionPipeline
@@ -21,12 +21,13 @@ from frdiff.policy import JumpPolicy, Policy, UniformPolicy
 from frdiff.policy.checks import check_int
 from frdiff.run import Run
 from frdiff.search.measure import decibels
-from frdiff.search.subject import Batch, PipelineSubject
+from frdiff.search.subject import Batch, PipelineSubject, Subject
 from frdiff.setting import Setting
 
-__all__ = ["Calls", "calls_of", "fit_memory", "fitted"]
+__all__ = ["Calls", "calls_in", "fit_memory", "fitted"]
 
-Quality = Callable[[Sequence[Policy]], Sequence[float]]
+P = TypeVar("P", bound=Policy)
+Quality = Callable[[Sequence[P]], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,20 @@ class Calls:
         return sum(bank_bytes(cost, policy, self.num_steps) for cost in costs)
 
 
-def calls_of(run: Run, num_steps: int) -> Calls:
-    """The denoiser calls of a step of the last run."""
-    return Calls(tuple(run.step_calls), num_steps)
+def calls_in(subject: Subject, num_steps: int, batch: Batch) -> Calls:
+    """The denoiser calls of a step in which a batch is drawn."""
+    found: list[Calls] = []
+
+    def on_run(run: Run) -> None:
+        found.append(Calls(tuple(run.step_calls), num_steps))
+
+    subject.drawn(Setting(num_steps, JumpPolicy(num_steps)), batch, on_run)  # nearly all jumps
+    return found[0]
 
 
 def fit_memory(
     pipe: DiffusionPipeline,
-    policy: Policy,
+    policy: P,
     max_bytes: int,
     prompts: Sequence[str] | None = None,
     *,
@@ -66,7 +73,7 @@ def fit_memory(
     guidance: float | None = None,
     inputs: dict[str, Any] | None = None,
     seed: int = 0,
-) -> Policy:
+) -> P:
     """The policy, its features stored so that the bank fits, with what loses least.
 
     What fits is measured: the final latents of the prompts, in one batch, against those of the full
@@ -90,10 +97,6 @@ def fit_memory(
         raise ValueError(f"a {policy.kind} policy runs any number of steps: give num_steps")
     batch = Batch(seed, tuple(prompts or ("",)))
     subject = PipelineSubject(pipe, guidance, True, dict(inputs or {}))
-    found: list[Calls] = []
-    # Nearly all steps are jumps.
-    drawn = Setting(steps, JumpPolicy(steps)), batch
-    subject.drawn(*drawn, lambda run: found.append(calls_of(run, steps)))
 
     def latents(one: Policy) -> np.ndarray:
         return subject.drawn(Setting(steps, one), batch).latents
@@ -102,10 +105,10 @@ def fit_memory(
         full = latents(UniformPolicy(1))
         return [float(np.median(decibels(full, latents(one), None))) for one in policies]
 
-    return fitted(policy, found[0], max_bytes, quality)
+    return fitted(policy, calls_in(subject, steps, batch), max_bytes, quality)
 
 
-def fitted(policy: Policy, calls: Calls, max_bytes: int, quality: Quality) -> Policy:
+def fitted(policy: P, calls: Calls, max_bytes: int, quality: Quality[P]) -> P:
     """The policy, its features stored so that the bank fits, with what loses least.
 
     Args:
@@ -126,7 +129,7 @@ def fitted(policy: Policy, calls: Calls, max_bytes: int, quality: Quality) -> Po
     return fitting[values.index(max(values))]
 
 
-def _pruned(policy: Policy, calls: Calls, max_bytes: int) -> Policy:
+def _pruned(policy: P, calls: Calls, max_bytes: int) -> P:
     """The policy in the fewest bytes, without the targets that save least for theirs."""
     least = policy
     if policy.reuses:
@@ -148,7 +151,7 @@ def _pruned(policy: Policy, calls: Calls, max_bytes: int) -> Policy:
     )
 
 
-def _without_one_run(policy: Policy, calls: Calls, costs: Sequence[CallCost]) -> Policy | None:
+def _without_one_run(policy: P, calls: Calls, costs: Sequence[CallCost]) -> P | None:
     """The policy without the run of targets that saves the fewest MACs for its bytes."""
     runs: dict[int, list[str]] = {}
     for target, place in zip(costs[0].targets, costs[0].layout.places, strict=True):
@@ -178,7 +181,7 @@ def _macs(policy: Policy, calls: Calls, costs: Sequence[CallCost]) -> int:
     return sum(run_macs(cost, policy, calls.num_steps) for cost in costs)
 
 
-def _without(policy: Policy, names: Sequence[str]) -> Policy:
+def _without(policy: P, names: Sequence[str]) -> P:
     """The policy with some targets computed at every step."""
     targets = (f"<{policy.targets}>",) if isinstance(policy.targets, str) else policy.targets
     return changed(policy, targets=(*targets, *(f"!{name}" for name in names)))

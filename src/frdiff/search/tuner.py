@@ -8,15 +8,16 @@ from importlib.metadata import version
 import numpy as np
 
 from frdiff.levels import noise_coordinates
-from frdiff.policy import Origin, RangePolicy, TablePolicy, config_hash
+from frdiff.policy import Origin, Policy, RangePolicy, TablePolicy, config_hash
 from frdiff.policy.conditions import GUIDANCE
 from frdiff.search.guide import Guide
 from frdiff.search.learn import Learnt
 from frdiff.search.measure import Measure, standard_error, worst_middle
+from frdiff.search.room import calls_in, fitted
 from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import Truth
 from frdiff.search.space import Space, table_of
-from frdiff.search.subject import Subject, guidance_range, scheduler_of
+from frdiff.search.subject import LoopSubject, Subject, guidance_range, scheduler_of
 from frdiff.search.within import (
     Candidate,
     OnFound,
@@ -297,6 +298,34 @@ class Tuner:
                 f"{reached:.1f} dB for sure; ask for less, or give more num_steps"
             )
         return kept
+
+    def stored(self, tuned: Tuned, max_bytes: int) -> Tuned:
+        """The same with its features stored so that the bank of a call with one sample fits.
+
+        Raises:
+            ValueError: nothing fits.
+        """
+        setting = tuned.candidates[tuned.chosen].setting
+        batch = self.calibration.batches[0]
+        single = batch if isinstance(self.subject, LoopSubject) else batch.part(0, 1)
+        calls = calls_in(self.subject, setting.steps, single)
+
+        def quality(policies: Sequence[Policy]) -> list[float]:
+            measured = self.calibration([replace(setting, policy=one) for one in policies])
+            return [self.calibration.quality(values, self.quantile) for values in measured]
+
+        given = tuned.policy
+        policy = fitted(given, calls, max_bytes, quality)
+        origin = given.origin
+        if policy is given or origin is None:
+            return tuned
+        setting = replace(setting, policy=policy)
+        figures = dict(origin.figures)
+        for name, half in (("calibration", self.calibration), ("held_out", self.held_out)):
+            worst = worst_middle(half.paired(half([setting])[0]), self.quantile)
+            figures[f"{name}_db"] = round(worst, 4)
+        policy = replace(policy, origin=replace(origin, figures=figures))
+        return replace(tuned, policy=policy)
 
     def _sure(self, tuned: Tuned) -> float:
         setting = tuned.candidates[tuned.chosen].setting

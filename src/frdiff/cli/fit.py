@@ -1,0 +1,72 @@
+"""`frdiff fit-memory`: a policy whose bank fits in so many bytes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frdiff.cli.shared import (
+    AsJson,
+    Device,
+    Guidance,
+    MaxMemory,
+    Model,
+    Seed,
+    Steps,
+    check_drawing,
+    num_steps_of,
+    open_model,
+    out,
+    print_json,
+    progress,
+)
+
+__all__ = ["fit_memory"]
+
+
+def fit_memory(
+    model: Model,
+    policy: Annotated[Path, typer.Argument(help="A policy file.")],
+    prompts: Annotated[list[str], typer.Argument(help="What to draw and to measure, at a time.")],
+    max_memory: MaxMemory = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    seed: Seed = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: the policy file, with .small.")
+    ] = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Store a policy's features in fewer bytes, in the way that loses least on these prompts."""
+    from frdiff.models import GUIDANCE, INPUTS
+    from frdiff.policy import load_policy
+    from frdiff.sampling import set_scheduler
+    from frdiff.search import fit_memory as fit
+
+    if max_memory is None:
+        raise ValueError("give --max-memory, such as 200MiB")
+    given = load_policy(policy)
+    num_steps = num_steps_of(given, steps)
+    pipe = open_model(model, device)
+    check_drawing(pipe, prompts, guidance)
+    if given.origin is not None and given.origin.solver is not None:
+        set_scheduler(pipe, given.origin.solver)
+    with progress("measuring what fits"):
+        found = fit(
+            pipe,
+            given,
+            max_memory,
+            prompts,
+            num_steps=num_steps,
+            guidance=GUIDANCE.get(model) if guidance is None else guidance,
+            inputs=INPUTS.get(model, {}),
+            seed=seed,
+        )
+    path = output or policy.with_suffix(".small.json")
+    found.save(path)
+    if as_json:
+        print_json({"policy": str(path), "changed": found != given, **found.to_dict()})
+        return
+    said = "fits as it is" if found == given else f"{found.storage}, targets {found.targets}"
+    out.print(f"{path}: {said}", soft_wrap=True, markup=False, highlight=False)
