@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only, tree_structure
 import frdiff
 from conftest import ddim
 from frdiff.adapters import find_targets
+from frdiff.budget import rungs
 from frdiff.layout import Layout
 from frdiff.stats import Costs
 from zoo import DENOISERS, tiny_call
@@ -113,6 +114,24 @@ def test_sums_of_runs_equal_their_parts(name, monkeypatch):
                 apart = drive(model, scheduler, call)
                 assert 0 < peak <= run.stats.bank_bytes_peak
         assert error(together, apart) < 1e-5
+
+
+@pytest.mark.slow
+@each_class
+def test_a_bank_of_fewer_bytes_takes_what_is_foretold(name):
+    model, scheduler = DENOISERS[name](), ddim()
+    call = tiny_call(name, model)
+    with frdiff.apply(model, SPARSE, scheduler=scheduler) as run:
+        as_it_is = drive(model, scheduler, call)
+        costs = [cost for cost, _ in run.call_costs]
+    *_, (least, size) = rungs(SPARSE, costs, STEPS)
+    with frdiff.apply(model, least, scheduler=scheduler, max_bytes=size) as run:
+        scores = drive(model, scheduler, call)
+        assert run.stats.bank_bytes_peak == size
+        assert_same(drive(model, scheduler, call), scores)
+    assert tree_structure(scores) == tree_structure(as_it_is)
+    assert all(score.isfinite().all() for score in tensors(scores))
+    assert error(scores, as_it_is) < 0.1
 
 
 @pytest.mark.slow

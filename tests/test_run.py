@@ -24,7 +24,10 @@ from frdiff import sampling
 
 POLICY = frdiff.UniformPolicy(3, forecast=1, mixing=False, targets="residual")
 MIXED = frdiff.UniformPolicy(2, bias=0.5)
-POLICIES = pytest.mark.parametrize("policy", [POLICY, MIXED], ids=["forecast", "paper"])
+SMALL = replace(POLICY, storage=frdiff.Storage("int8", "int8", 0.25))
+POLICIES = pytest.mark.parametrize(
+    "policy", [POLICY, MIXED, SMALL], ids=["forecast", "paper", "small"]
+)
 
 
 def fresh(policy=POLICY, scheduler=None, **options):

@@ -73,8 +73,8 @@ def _rows(policy: Policy, plan: Plan | None, group: int) -> int:
     if plan is None:
         return policy.depth
     if any(step.threshold is not None for step in plan):
-        # Whether a step is a keyframe shows once it has stored its probe beside the others.
-        return policy.depth + (group in policy.computed_groups)
+        # Whether a step is a keyframe shows too late for the oldest to make room.
+        return policy.depth + 1
     times = sum(step.action is Action.KEYFRAME or group in step.computed for step in plan)
     return min(policy.depth, times)
 

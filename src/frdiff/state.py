@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from frdiff.advice import not_guided_in_one_call, not_tuned_for, too_little_saved
 from frdiff.attendance import Attendance
 from frdiff.bank import Context
-from frdiff.budget import check_budget
+from frdiff.budget import OverBudgetError, check_budget
 from frdiff.calls import outline, sample_in, tensor_of
 from frdiff.clock import Clock
 from frdiff.cost import CallCost
@@ -167,7 +167,7 @@ class State:
         kinds: dict[tuple[int, Any], int] = {}
         for (number, shapes, _, _), calls in self._tally.calls.items():
             kinds[number, shapes] = kinds.get((number, shapes), 0) + calls
-        return [(self._costs.of(*kind), calls) for kind, calls in kinds.items()]
+        return [(self._costs.as_laid_out(*kind), calls) for kind, calls in kinds.items()]
 
     @property
     def step_calls(self) -> list[tuple[nn.Module, Example]]:
@@ -289,7 +289,7 @@ class State:
         """Refuse a call of the first step with which the bank would outgrow its budget."""
         shapes, _ = self._costs.learn(number, call)
         try:
-            self._claims.append(self._costs.of(number, shapes))
+            self._claims.append(self._costs.as_laid_out(number, shapes))
         except Exception as error:  # whatever a model's own code may raise
             raise ValueError(
                 f"what the bank takes cannot be counted, so max_bytes cannot be held: {error}"
@@ -298,7 +298,11 @@ class State:
             num_steps = len(self._settled.plan(len(self._clock.driver.timesteps)))
         except ValueError:  # the run may begin at a later timestep
             num_steps = None
-        check_budget(self._settled, self._claims, num_steps, max_bytes)
+        try:
+            check_budget(self._settled, self._claims, num_steps, max_bytes)
+        except OverBudgetError:
+            self._rest()
+            raise
 
     def _may_begin(self, number: int, call: tuple[tuple, dict], scheduler: Any) -> bool:
         """Whether a call after the end of a run, or before the first, can begin one.

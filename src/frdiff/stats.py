@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -111,6 +111,14 @@ class Costs:
             example = self._examples[number, shapes]
             self._known[key] = call_cost(patch.denoiser, self._policy, example)
         return self._known[key]
+
+    def as_laid_out(self, number: int, shapes: Any) -> CallCost:
+        """The same with what is stored as all calls seen so far allow.
+
+        Raises:
+            Exception: whatever the denoiser raises on such inputs.
+        """
+        return replace(self.of(number, shapes), layout=self._patches[number].layout)
 
     def layout(self, number: int, shapes: Any) -> Layout:
         """What calls of a denoiser with this outline allow."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from frdiff.storage.ways import Kind
+from frdiff.storage.ways import Kind, smaller
 
 __all__ = ["EightBit"]
 
@@ -22,15 +22,16 @@ class EightBit:
 
     def parts(self, kind: Kind) -> tuple[Kind, ...]:
         """The numbers, and the scales."""
-        if not _is_real(kind):
+        if not kind.dtype.is_floating_point or len(kind.shape) < 2:
             return (kind,)
         kept = _kept(len(kind.shape))
         scales = [size if axis in kept else 1 for axis, size in enumerate(kind.shape)]
-        return Kind(kind.shape, torch.int8), Kind(torch.Size(scales), torch.float32)
+        numbers = Kind(kind.shape, torch.int8)
+        return smaller(kind, numbers, Kind(torch.Size(scales), torch.float32))
 
     def store(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """The numbers, and the scales."""
-        if not _is_real(Kind.of(tensor)):
+        if len(self.parts(Kind.of(tensor))) == 1:
             return (tensor,)
         kept = _kept(tensor.ndim)
         over = tuple(axis for axis in range(tensor.ndim) if axis not in kept)
@@ -47,10 +48,6 @@ class EightBit:
         return numbers.to(kind.dtype) * scale.to(kind.dtype)
 
 
-def _is_real(kind: Kind) -> bool:
-    return kind.dtype.is_floating_point and kind.dtype.itemsize > 1 and len(kind.shape) > 1
-
-
-def _kept(dimensions: int) -> tuple[int, int]:
-    """The dimensions of rows and of channels."""
-    return 0, dimensions - 1 if dimensions == 3 else 1
+def _kept(dimensions: int) -> tuple[int, ...]:
+    """The dimensions of rows and of channels; of a vector a row there is one scale."""
+    return {2: (0,), 3: (0, 2)}.get(dimensions, (0, 1))

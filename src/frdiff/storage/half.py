@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from frdiff.storage.ways import Kind
+from frdiff.storage.ways import Kind, smaller
 
 __all__ = ["Half"]
 
+WIDE = (torch.float32, torch.float64)
 MOST = 32768.0  # half of what float16 holds
 
 
@@ -23,13 +24,14 @@ class Half:
 
     def parts(self, kind: Kind) -> tuple[Kind, ...]:
         """The numbers, and a scale for every row."""
-        if not _is_wide(kind):
+        if kind.dtype not in WIDE or len(kind.shape) < 2:
             return (kind,)
-        return Kind(kind.shape, torch.float16), Kind(_per_row(kind.shape), torch.float32)
+        scales = torch.Size((kind.shape[0], *[1] * (len(kind.shape) - 1)))
+        return smaller(kind, Kind(kind.shape, torch.float16), Kind(scales, torch.float32))
 
     def store(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """The numbers, and a scale for every row."""
-        if not _is_wide(Kind.of(tensor)):
+        if len(self.parts(Kind.of(tensor))) == 1:
             return (tensor,)
         most = tensor.abs().amax(tuple(range(1, tensor.ndim)), keepdim=True)
         scale = (most / MOST).clamp(min=1).to(torch.float32)
@@ -41,11 +43,3 @@ class Half:
             return parts[0]
         numbers, scale = parts
         return numbers.to(kind.dtype) * scale
-
-
-def _is_wide(kind: Kind) -> bool:
-    return kind.dtype in (torch.float32, torch.float64) and len(kind.shape) > 1
-
-
-def _per_row(shape: torch.Size) -> torch.Size:
-    return torch.Size((shape[0], *[1] * (len(shape) - 1)))

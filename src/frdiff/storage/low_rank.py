@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frdiff.storage.ways import Kind
+from frdiff.storage.ways import Kind, smaller
 
 __all__ = ["LowRank"]
 
@@ -29,23 +29,24 @@ class LowRank:
 
     def parts(self, kind: Kind) -> tuple[Kind, ...]:
         """The two matrices of all rows; the tensor where they would be no smaller."""
-        if not self._applies(kind):
+        if not kind.dtype.is_floating_point or len(kind.shape) < 3:
             return (kind,)
         count, first, second = _sides(kind.shape)
         rank = self._rank(kind)
         sides = torch.Size((count, first, rank)), torch.Size((count, rank, second))
-        return tuple(Kind(side, kind.dtype) for side in sides)
+        return smaller(kind, *(Kind(side, kind.dtype) for side in sides))
 
     def store(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """The two matrices of all rows."""
         kind = Kind.of(tensor)
-        if not self._applies(kind):
+        if len(self.parts(kind)) == 1:
             return (tensor,)
         matrix = tensor.flatten(2).float()
         wide = matrix.shape[1] <= matrix.shape[2]
         thin = matrix if wide else matrix.mT
         _, vectors = torch.linalg.eigh(thin @ thin.mT)  # eigenvalues ascend
-        basis = vectors[..., -self._rank(kind) :].contiguous()
+        # A copy: a part of the vectors would keep the memory of all of them.
+        basis = vectors[..., -self._rank(kind) :].clone(memory_format=torch.contiguous_format)
         others = basis.mT @ thin
         pair = (basis, others) if wide else (others.mT.contiguous(), basis.mT.contiguous())
         return tuple(part.to(tensor.dtype) for part in pair)
@@ -60,12 +61,6 @@ class LowRank:
     def _rank(self, kind: Kind) -> int:
         _, first, second = _sides(kind.shape)
         return math.ceil(self.share * min(first, second))
-
-    def _applies(self, kind: Kind) -> bool:
-        if not kind.dtype.is_floating_point or len(kind.shape) < 3:
-            return False
-        _, first, second = _sides(kind.shape)
-        return self._rank(kind) * (first + second) < first * second
 
 
 def _sides(shape: torch.Size) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Chain", "Kind", "Way", "nbytes_of"]
+__all__ = ["Chain", "Kind", "Way", "nbytes_of", "smaller"]
 
 
 class Kind(NamedTuple):
@@ -85,6 +85,11 @@ class Chain:
         for way in self.ways:
             levels.append(tuple(part for whole in levels[-1] for part in way.parts(whole)))
         return levels
+
+
+def smaller(kind: Kind, *parts: Kind) -> tuple[Kind, ...]:
+    """The parts, if they take fewer bytes than the whole, else the whole."""
+    return parts if sum(part.nbytes for part in parts) < kind.nbytes else (kind,)
 
 
 def nbytes_of(way: Way, kind: Kind) -> int:
