@@ -256,15 +256,20 @@ class Bank:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all stored features and scores, each tensor counted once."""
-        return self.held().total()
+        """Bytes of all that is stored on the device."""
+        held = self.held()
+        return held.total() - held["host"]
 
     def held(self) -> Counter[str]:
-        """The same by how they are held: scores, and features in every way."""
+        """Bytes of all that is stored, each tensor counted once, by how it is held.
+
+        That is "scores", and features by the name of their way; those in the memory of the host
+        are "host", and what they are forecast to be "forecast".
+        """
         found: dict[int, tuple[str, int]] = {}
         for context in self.used():
-            rows = [*(part for shelf in context.shelves for part in shelf.parts())]
-            rows += [("scores", tensor) for _, tensor in context.scores.parts()]
+            rows = [part for shelf in context.shelves for part in shelf.parts()]
+            rows += [("scores", tensor) for tensor in context.scores.tensors()]
             for way, tensor in rows:
                 storage = tensor.untyped_storage()
                 found[storage.data_ptr()] = way, storage.nbytes()

@@ -14,7 +14,7 @@ from frdiff.adapters import grouped
 from frdiff.cost import CallCost
 from frdiff.plan import Action, Plan
 from frdiff.policy import Policy, RangePolicy, Storage
-from frdiff.storage import Kind, keeping_of
+from frdiff.storage import Kind, keeping_of, on_host
 
 P = TypeVar("P", bound=Policy)
 
@@ -62,9 +62,10 @@ def bank_bytes(
     groups = grouped(cost.targets, policy.groups)
     for number in cost.layout.stored:
         rows = _rows(policy, plan, groups[number])
-        total += sum(
-            keeping.nbytes(_typed(kind, dtype), rows) for kind in cost.targets[number].features
-        )
+        for kind in cost.targets[number].features:
+            typed = _typed(kind, dtype)
+            here = keeping.offloads and not on_host(cost.device)
+            total += (keeping.nbytes_here if here else keeping.nbytes)(typed, rows)
     return total
 
 

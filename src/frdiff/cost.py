@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from diffusers import DiffusionPipeline
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Target, find_targets, grouped
@@ -92,6 +92,7 @@ class CallCost:
         targets: one row per target, in module order.
         layout: which of them are stored as one, and which not at all.
         scores: the kind of each tensor that the denoiser returns.
+        device: where they are.
     """
 
     macs: int
@@ -99,6 +100,7 @@ class CallCost:
     targets: tuple[TargetCost, ...]
     layout: Layout
     scores: tuple[Kind, ...]
+    device: torch.device
 
     @property
     def reuse_ratio(self) -> float:
@@ -242,8 +244,7 @@ def _counted(
         groups = grouped(targets, policy.groups) if targets else []
         layout = layout_of(targets, groups, flow, result, policy.computed_groups)
         features = _features(targets, flow)
-        scores = tuple(map(Kind.of, tensors_in(result)))
-        costs.append(_call_cost(denoiser, targets, macs, features, layout, scores))
+        costs.append(_call_cost(denoiser, targets, macs, features, layout, tensors_in(result)))
     return costs
 
 
@@ -266,7 +267,7 @@ def _call_cost(
     counts: dict[str, int],
     features: Mapping[str, Sequence[Kind]],
     layout: Layout,
-    scores: tuple[Kind, ...],
+    scores: Sequence[Tensor],
 ) -> CallCost:
     root = type(denoiser).__name__
     names = {module: f"{root}.{name}" for name, module in denoiser.named_modules()}
@@ -285,7 +286,8 @@ def _call_cost(
     )
     full = counts.get("Global", 0)
     reuse = full - sum(row.macs - row.reuse_macs for row in rows)
-    return CallCost(full, reuse, rows, layout, scores)
+    device = scores[0].device if scores else torch.device("cpu")
+    return CallCost(full, reuse, rows, layout, tuple(map(Kind.of, scores)), device)
 
 
 class _Captured(Exception):

@@ -12,12 +12,18 @@ from torch import Tensor
 
 from frdiff.forecast import combine, extrapolation_weights, trust
 from frdiff.policy.checks import sums_to_one
-from frdiff.storage import PLAIN, Keeping, Kind, Parts
+from frdiff.storage import PLAIN, Keeping, Kind, Parts, on_host, to_host
 
 __all__ = ["Shelf", "Slot", "scalars"]
 
 Row = tuple[Parts, ...]
 """All features of one keyframe, as they are held."""
+
+
+class HostRow(tuple[Parts, ...]):
+    """A row in the memory of the host."""
+
+    __slots__ = ()
 
 
 class Slot:
@@ -34,6 +40,8 @@ class Slot:
             held alike there are always as many as the bank is deep once filled (the oldest
             repeated), so that a compiled graph sees one structure.
         kinds: of all features of the history.
+        devices: where the features belong, of a history that is offloaded.
+        forecast: features of the current step, of such a history.
         news: of those stored in the current step; none where they are held as they are.
         turns: of every time that the target ran in one pass (a layer may serve two streams in
             turn), the form of what it returned (see `frdiff.trees`) and which features are its.
@@ -46,7 +54,9 @@ class Slot:
 
     __slots__ = (
         "anchors",
+        "devices",
         "followed",
+        "forecast",
         "fresh",
         "history",
         "idle",
@@ -69,6 +79,8 @@ class Slot:
         self.history: tuple[Row, ...] = ()
         self.kinds: tuple[Kind, ...] = ()
         self.news: tuple[Kind, ...] = ()
+        self.devices: tuple[torch.device, ...] = ()
+        self.forecast: tuple[Tensor, ...] | None = None
         self.turns: list[tuple[Any, int, int]] = []
         self.idle: dict[int, Any] = {}
         self.noted: tuple[Any, list[tuple[torch.Size, torch.dtype]]] | None = None
@@ -87,7 +99,10 @@ class Slot:
             kinds = tuple(map(Kind.of, features))
             self.news += kinds
             if self.keeping.change is not None and self.history and self.kinds[begin:end] == kinds:
-                rows = zip(self.history[0][begin:end], fresh, kinds, strict=True)
+                held = self.history[0][begin:end]
+                if self.keeping.offloads:
+                    held = _moved(held, [feature.device for feature in features])
+                rows = zip(held, fresh, kinds, strict=True)
                 self.followed += tuple(self.keeping.followed(*row) for row in rows)
                 if self.news == self.kinds:
                     self.history = ((), *self.history[1:])  # no step holds both
@@ -118,13 +133,14 @@ class Slot:
         if self.history and not self.breaks:
             rows += [self.followed or self.history[0], *self.history[1:]]
         self.kinds = self._news()
+        self.devices = tuple(parts[0].device for parts in self.fresh)
         self.fresh, self.followed, self.news = None, (), ()
         if place is not None and place + 1 < len(rows):
             columns = zip(zip(*rows, strict=True), self.kinds, strict=True)
             kept = [self.keeping.without(parts, place + 1, kind) for parts, kind in columns]
             rows = list(zip(*kept, strict=True))
         rows = rows[:count]
-        if self.keeping.change is None:
+        if self.keeping.change is None and not self.keeping.offloads:
             # Padding has weight 0. A second tensor on the same memory, since a compiled graph
             # made for one tensor given twice would not serve two different ones later.
             rows += [_twins(rows[-1]) for _ in range(depth - len(rows))]
@@ -139,11 +155,16 @@ class Slot:
     def values(self, begin: int, end: int) -> tuple[tuple[Tensor, ...], ...]:
         """Features `begin` to `end` of the history, step by step, newest first."""
         rows = [row[begin:end] for row in self.history]
+        if self.keeping.offloads:
+            rows = [_moved(row, self.devices[begin:end]) for row in rows]
         return self._values(rows, self.kinds[begin:end])
 
     def change(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """What is stored in this step, and what was in the step before."""
-        rows = [self.fresh or (), self.followed or self.history[0]]
+        earlier = self.followed or self.history[0]
+        if self.keeping.offloads:
+            earlier = _moved(earlier, self.devices)
+        rows = [self.fresh or (), earlier]
         newest, before = self._values(rows, self.kinds)
         return newest, before
 
@@ -206,6 +227,8 @@ class Shelf:
         if self.weights is None or not slot.history or turn >= len(slot.turns):
             return None
         form, begin, end = slot.turns[turn]
+        if slot.forecast is not None:
+            return form, tuple(feature.clone() for feature in slot.forecast[begin:end])
         history = slot.values(begin, end)
         if len(history) == 1 and self.gain is None:
             return form, tuple(feature.clone() for feature in history[0])
@@ -263,12 +286,32 @@ class Shelf:
             slot.commit(place, len(self.nodes), self.depth)
         (first, *_), kind = stored[0].history[0], stored[0].kinds[0]
         self._like = first[0].new_empty(0, dtype=kind.dtype)
+        if self._offloads:
+            self._unload()
+
+    @property
+    def _offloads(self) -> bool:
+        """Whether histories are in the memory of the host, and that is another one."""
+        keeps = self._like is not None and self.slots[0].keeping.offloads
+        return keeps and self._like is not None and not on_host(self._like.device)
+
+    def _unload(self) -> None:
+        """Move what is not there yet into the memory of the host, row by row."""
+        for at in range(self.depth):
+            slots = [slot for slot in self.slots if at < len(slot.history)]
+            moving = [slot for slot in slots if not isinstance(slot.history[at], HostRow)]
+            parts = [part for slot in moving for held in slot.history[at] for part in held]
+            copies = iter(to_host(parts))
+            for slot in moving:
+                row = HostRow(tuple(next(copies) for _ in held) for held in slot.history[at])
+                slot.history = (*slot.history[:at], row, *slot.history[at + 1 :])
 
     def make_room(self) -> None:
         """Keep one step fewer than `depth`: the next step stores another."""
         self.nodes = self.nodes[: self.depth - 1]
         for slot in self.slots:
             slot.history = slot.history[: self.depth - 1]
+            slot.forecast = None
 
     def aim(self, weights: Sequence[float]) -> None:
         """Set the weights of what is kept, newest first; those left out are 0."""
@@ -276,6 +319,12 @@ class Shelf:
             self.weights = scalars([*weights, *[0.0] * (self.depth - len(weights))], self._like)
             free = not sums_to_one(weights)
             self.gain = scalars([sum(weights)], self._like)[0] if free else None
+            for slot in self.slots if self._offloads else ():
+                # One after another: the whole history is never here.
+                rows = slot.values(0, len(slot.kinds)) if slot.history else ()
+                if rows and slot.keeping.change is None:
+                    rows += rows[-1:] * (self.depth - len(rows))  # rounded as it is elsewhere
+                slot.forecast = self._combined(rows, self.weights, self.gain) if rows else None
 
     def check(self, order: int) -> None:
         """Take of an extrapolation of this order what the newest step bears out; of one slot.
@@ -305,8 +354,19 @@ class Shelf:
             newest = slot.keeping.newest.name
             older = newest if slot.keeping.change is None else slot.keeping.change.name
             rows = [(newest, slot.fresh or ()), (older, slot.followed)]
-            rows += [(older if n else newest, row) for n, row in enumerate(slot.history)]
+            for at, row in enumerate(slot.history):
+                way = older if at else newest
+                rows.append(("host" if isinstance(row, HostRow) else way, row))
+            rows.append(("forecast", (slot.forecast or (),)))
             yield from ((way, part) for way, row in rows for parts in row for part in parts)
+
+
+def _moved(row: Row, devices: Sequence[torch.device]) -> Row:
+    """A row where its features belong."""
+    return tuple(
+        tuple(part.to(device, non_blocking=True) for part in parts)
+        for parts, device in zip(row, devices, strict=True)
+    )
 
 
 def _copies(row: Row) -> Row:

@@ -28,7 +28,7 @@ from frdiff.plan import Action, Plan, Step
 from frdiff.policy import Policy
 from frdiff.policy.conditions import Conditions, conditions_of, scales_in
 from frdiff.progress import Progress, Source
-from frdiff.stats import Costs, Stats, Tally
+from frdiff.stats import Costs, Stats, Tally, on_device
 from frdiff.wrapped import may_be_compiled
 
 __all__ = ["State"]
@@ -429,9 +429,12 @@ class State:
         if actions:
             action = Action.KEYFRAME if Action.KEYFRAME in actions else planned.action
             self._tally.actions[action] += 1
-        if Action.KEYFRAME in actions or planned.computed:
+        storage = self._settled.storage
+        offloads = storage is not None and storage.offload
+        if Action.KEYFRAME in actions or planned.computed or offloads:
             stored = sum((part.bank.held() for part in self._parts), Counter[str]())
-            self._tally.peak = max(self._tally.peak, stored, key=Counter.total)
+            peak = max(self._tally.peak, stored, key=lambda held: (on_device(held), held.total()))
+            self._tally.peak = peak
 
     def _finish(self) -> None:
         """End a run whose last step has ended."""

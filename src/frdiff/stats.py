@@ -18,7 +18,7 @@ from frdiff.patch import DenoiserPatch
 from frdiff.plan import Action
 from frdiff.policy import Policy
 
-__all__ = ["Costs", "Stats", "Tally"]
+__all__ = ["Costs", "Stats", "Tally", "on_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,11 @@ class Stats:
             of the three.
         macs: multiply-accumulates of all denoiser calls; None if they cannot be counted.
         macs_full: the same run with every call in full.
-        bank_bytes: bytes stored now; 0 once the run has ended.
-        bank_bytes_peak: most bytes stored at a time.
+        bank_bytes: bytes stored now, on the device; 0 once the run has ended.
+        bank_bytes_peak: most bytes stored at a time, on the device.
         bank_bytes_by_way: the same by how they are held: "scores", and features "plain", "half",
-            "int8" or "low rank".
+            "int8" or "low rank"; beside them what is in the memory of the host, "host", and what
+            that is forecast to be, "forecast".
         seconds: wall-clock time from the first denoiser call to the end of the last step.
         held_back: share of their extrapolation that checked jumps did without, on average over
             jumps and samples, those left out that had too few keyframes to tell; None if none was
@@ -77,6 +78,11 @@ class Stats:
             f"{self.jumps} jumps{held}; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} MiB at "
             f"most; {self.seconds:.2f} s"
         )
+
+
+def on_device(held: Counter[str]) -> int:
+    """Of what a bank holds, see `Bank.held`, the bytes that are not in the memory of the host."""
+    return held.total() - held["host"]
 
 
 class Costs:
@@ -198,7 +204,7 @@ class Tally:
             macs=macs,
             macs_full=macs_full,
             bank_bytes=stored,
-            bank_bytes_peak=self.peak.total(),
+            bank_bytes_peak=on_device(self.peak),
             bank_bytes_by_way=dict(self.peak),
             seconds=self.seconds + seconds,
             held_back=sum(held) / len(held) if held else None,

@@ -25,11 +25,15 @@ class Keeping:
         newest: of the last keyframe.
         change: of how those before it differ from the next newer; None holds them as they were
             when they were the newest.
+        offloads: whether all is held in the memory of the host between steps.
     """
 
-    def __init__(self, newest: Chain, change: Chain | None = None) -> None:
+    def __init__(
+        self, newest: Chain, change: Chain | None = None, *, offloads: bool = False
+    ) -> None:
         self.newest = newest
         self.change = change
+        self.offloads = offloads
 
     def begun(self, feature: Tensor) -> Parts:
         """A new feature."""
@@ -62,9 +66,14 @@ class Keeping:
         return tuple(found)
 
     def nbytes(self, kind: Kind, count: int) -> int:
-        """Bytes of a feature of the last `count` keyframes."""
+        """Bytes of a feature of the last `count` keyframes, all of them on one device."""
         change = self.newest if self.change is None else self.change
         return nbytes_of(self.newest, kind) + (count - 1) * nbytes_of(change, kind)
+
+    def nbytes_here(self, kind: Kind, count: int) -> int:
+        """The same where it is offloaded: what a keyframe makes, or a forecast of it."""
+        made = self.nbytes(kind, 1 if self.change is None else min(count, 2))
+        return max(made, kind.nbytes)
 
 
 PLAIN = Keeping(Chain())
