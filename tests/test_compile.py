@@ -103,6 +103,31 @@ def test_one_graph_per_kind_of_step(order, policy, kinds, inner_kinds):
     assert torch.equal(loop(net, scheduler), loop(make_unet(), ddim()))
 
 
+@pytest.mark.parametrize(
+    ("storage", "kinds"),
+    [
+        (frdiff.Storage("half"), 2),
+        # The first keyframe of a run has none to differ from, and what follows it no change.
+        (frdiff.Storage("half", "int8"), 4),
+        (frdiff.Storage("int8", "int8", 0.25), 4),
+    ],
+    ids=str,
+)
+def test_features_in_fewer_bytes_are_stored_and_restored_within_graphs(storage, kinds):
+    policy = replace(FORECAST, storage=storage)
+    unet, scheduler = make_unet(), ddim()
+    counter = CompileCounterWithBackend("eager")
+    compiled = torch.compile(unet, backend=counter, fullgraph=True)
+    with frdiff.apply(compiled, policy, scheduler=scheduler) as run:
+        for _ in range(2):
+            assert torch.allclose(loop(compiled, scheduler), eager(policy), atol=1e-4)
+        peak = run.stats.bank_bytes_peak
+    assert counter.frame_count == kinds
+    with frdiff.apply(unet, policy, scheduler=scheduler) as run:
+        loop(unet, scheduler)
+        assert run.stats.bank_bytes_peak == peak
+
+
 def test_guidance_in_two_calls_needs_no_more_graphs():
     unet, scheduler = make_unet(), ddim()
     counter = CompileCounterWithBackend("eager")
