@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -118,6 +119,25 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
+    "policy",
+    [
+        frdiff.UniformPolicy(2, storage=frdiff.Storage("half")),
+        frdiff.KeyframePolicy(3, [0, 2], storage=frdiff.Storage("half", "int8", 0.5)),
+        frdiff.AdaptivePolicy(0.1, storage=frdiff.Storage(offload=True)),
+        frdiff.TablePolicy(2, [[0], []], storage=frdiff.Storage("int8")),
+    ],
+    ids=lambda policy: policy.kind,
+)
+def test_how_features_are_stored_is_in_the_file(policy, tmp_path):
+    policy.save(tmp_path / "policy.json")
+    assert frdiff.load_policy(tmp_path / "policy.json") == policy
+    assert "storage" not in json.loads(replace(policy, storage=None).dumps())
+
+
+SMALL = {"newest": "half", "changes": "int8", "rank": 0.5, "offload": False}
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ('{"frdiff_policy": 1, "kind"', "Expecting"),
@@ -140,6 +160,16 @@ GOOD = {
         (json.dumps(GOOD | {"interval": "2"}), "interval must be an integer"),
         (json.dumps(GOOD | {"targets": {"a": 1}}), "targets must be a list"),
         (json.dumps(GOOD | {"targets": [3]}), "shell wildcards"),
+        (json.dumps(GOOD | {"targets": ["!up*"]}), "beside exceptions after '!'"),
+        (json.dumps(GOOD | {"targets": ["<all>", "up*"]}), "beside exceptions after '!'"),
+        (json.dumps(GOOD | {"storage": "half"}), "storage must be an object"),
+        (json.dumps(GOOD | {"storage": {"newest": "half"} | {"code": 1}}), "of storage unknown"),
+        (json.dumps(GOOD | {"storage": SMALL | {"newest": "int4"}}), "'full', 'half', 'int8', got"),
+        (json.dumps(GOOD | {"storage": SMALL | {"changes": [1]}}), "changes must be one of"),
+        (json.dumps(GOOD | {"storage": SMALL | {"rank": 2}}), "rank must be from 0.001 to 0.999"),
+        (json.dumps(GOOD | {"storage": SMALL | {"rank": "0.5"}}), "rank must be a number"),
+        (json.dumps(GOOD | {"storage": SMALL | {"changes": None}}), "rank is that of changes"),
+        (json.dumps(GOOD | {"storage": SMALL | {"offload": 1}}), "offload must be True or False"),
         (json.dumps(GOOD)[:-1] + ', "interval": 3}', "keys given twice"),
         (b"\xff\xfe{", "not a valid policy file"),
     ],

@@ -61,3 +61,18 @@ def test_lists_of_modules_are_no_targets_but_what_is_in_them_is(patterns):
 def test_a_wildcard_that_matches_lists_alone_names_what_is_in_them():
     with pytest.raises(ValueError, match=r"a list of modules.*choose modules.*to_out\.0"):
         find_targets(make_unet(), ["*.to_out"])
+
+
+def test_a_list_may_name_a_set_and_exceptions():
+    unet = make_unet()
+    whole = [target.name for target in find_targets(unet, "all")]
+    found = find_targets(unet, ["<all>", "!up_blocks.1.*", "!mid_block.resnets.0"])
+    left = [name for name in whole if not name.startswith("up_blocks.1.")]
+    assert [target.name for target in found] == [n for n in left if n != "mid_block.resnets.0"]
+    found = find_targets(unet, ["*.resnets.*", "!mid*"])
+    assert found and all("resnets" in target.name for target in found)
+    assert not any(target.name.startswith("mid") for target in found)
+    with pytest.raises(ValueError, match=r"'!nothing' matches no target .* names such as"):
+        find_targets(unet, ["<all>", "!nothing"])
+    with pytest.raises(ValueError, match="has no targets"):
+        find_targets(unet, ["<all>", "!*"])

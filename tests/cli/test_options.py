@@ -1,9 +1,12 @@
 """Options that exclude or need one another say so, and nothing is drawn."""
 
+import json
+
 import pytest
 
 import frdiff
 from command_line import run, the_line
+from frdiff.cli.shared import size_in_bytes
 from frdiff.cli.tune import scale_or_range
 
 GENERATE = ["generate", "FOLDER", "1"]
@@ -62,6 +65,7 @@ def place(tmp_path, monkeypatch):
         ([*TUNE, "--pareto", "-o", "policy.json"], "policy.json is a file; --pareto writes"),
         ([*TUNE, "--speedup", "2", "-o", "policy.json/x"], "policy.json is a file"),
         ([*TUNE, "--speedup", "2", "--journal", "."], ". is a folder; choose a file"),
+        (["fit-memory", "FOLDER", "policy.json", "1"], "give --max-memory, such as 200MiB"),
         (["inspect", "policy.json", "--targets", "all"], "--targets does not go with a policy"),
         (["inspect", "policy.json", "--forecast", "1"], "--forecast does not go with a policy"),
         (["inspect", "FOLDER", "--steps", "20"], "--steps does not go with a model"),
@@ -96,3 +100,28 @@ def test_a_guidance_that_is_no_scale_and_no_range_is_refused(scale, folder, plac
 def test_a_guidance_is_a_scale_or_a_range():
     assert scale_or_range("7.5") == 7.5
     assert scale_or_range("2-8") == (2.0, 8.0)
+
+
+@pytest.mark.parametrize("size", ["200 MB", "much", "-1MiB", "1.2.3", "", "1e9"])
+def test_a_size_that_is_none_is_refused(size, folder, place):
+    arguments = ["generate", folder, "1", f"--max-memory={size}"]
+    assert "a size is a number with B, KiB, MiB or GiB" in the_line(run(*arguments), status=2)
+
+
+def test_sizes_are_bytes():
+    sizes = [size_in_bytes(text) for text in ("4096", "1KiB", "1.5 MiB", "2GiB", "7B")]
+    assert sizes == [4096, 1024, 1.5 * 2**20, 2 * 2**30, 7]
+
+
+def test_a_policy_is_refused_made_to_fit_and_drawn(folder, place):
+    size = ["--max-memory", "3KiB"]
+    drawing = ["generate", folder, "1", "--policy"]
+    frdiff.UniformPolicy(2, forecast=1, targets="all", mixing=False).save("large.json")
+    assert "max_bytes allows 0.00 MiB" in the_line(run(*drawing, "large.json", *size))
+    result = run("fit-memory", folder, "large.json", "1", "2", *size, "--steps", "6", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["policy"] == "large.small.json" and found["changed"]
+    result = run(*drawing, found["policy"], *size, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["bank_bytes_peak"] <= 3 * 1024
