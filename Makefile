@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-guidance tune models docs-models
+.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-memory bench-guidance tune models docs-models
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -48,6 +48,9 @@ bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes w
 		$(BIN)/frdiff bench $$model --peers --all --results bench/results && \
 		$(BIN)/frdiff analyze $$model --results bench/results || exit 1; done
 	$(BIN)/frdiff report bench/results --output docs/bench
+
+bench-memory: $(READY)  ## What fewer bytes cost, in dB and seconds (a quarter of an hour).
+	$(BIN)/python bench/memory.py --threads 1
 
 bench-guidance: $(READY)  ## Shipped policies at every guidance, within their range and beyond.
 	$(BIN)/python bench/guidance.py

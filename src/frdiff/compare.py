@@ -60,6 +60,8 @@ class Outcome:
         ssim: likewise, structural similarity.
         psnr_converged: median over pictures against the converged solution; None if not asked for.
         stats: of the run; None for the untouched pipeline.
+        peak_bytes: most bytes that were allocated on a CUDA device in a call, model and all; None
+            elsewhere, where nobody counts them.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Outcome:
     ssim: float
     psnr_converged: float | None
     stats: Stats | None
+    peak_bytes: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -96,6 +99,7 @@ class Outcome:
             "ssim": self.ssim,
             "psnr_converged": _finite(self.psnr_converged),
             "bank_bytes_peak": self.stats.bank_bytes_peak if self.stats else 0,
+            "peak_bytes": self.peak_bytes,
         }
 
 
@@ -142,15 +146,17 @@ def compare(
     images: list[np.ndarray] = []
     stats: list[Stats | None] = []
     evaluations: list[int] = []
+    peaks: list[int | None] = []
     for repeat in range(repeats):
         for contender, times in zip(contenders, seconds, strict=True):
-            drawn, took, figures, calls = draw(contender)
+            drawn, took, figures, calls, peak = draw(contender)
             times.append(took)
             on_call()
             if repeat == 0:
                 images.append(drawn)
                 stats.append(figures)
                 evaluations.append(calls)
+                peaks.append(peak)
 
     def macs_ratio(figures: Stats | None, calls: int) -> float | None:
         own = figures.macs_ratio if figures else 1.0
@@ -168,9 +174,10 @@ def compare(
             ssim=statistics.median(ssim(images[0], drawn)),
             psnr_converged=None if truth is None else statistics.median(psnr(truth, drawn)),
             stats=figures,
+            peak_bytes=peak,
         )
-        for contender, drawn, figures, times, calls in zip(
-            contenders, images, stats, seconds, evaluations, strict=True
+        for contender, drawn, figures, times, calls, peak in zip(
+            contenders, images, stats, seconds, evaluations, peaks, strict=True
         )
     ]
 
@@ -182,17 +189,21 @@ def _draw(
     seed: int,
     guidance: float | None,
     inputs: Mapping[str, Any],
-) -> tuple[np.ndarray, float, Stats | None, int]:
-    """Pictures, seconds, what a policy did, and steps of the run."""
+) -> tuple[np.ndarray, float, Stats | None, int, int | None]:
+    """Pictures, seconds, what a policy did, steps of the run, and most bytes on the device."""
+    counted = torch.cuda.is_available()
     with contender.setting.attached(pipe, contender.max_bytes) as run:
+        if counted:
+            torch.cuda.reset_peak_memory_stats()
         began = time.perf_counter()
         images = sample(
             pipe, prompts, steps=contender.steps, seed=seed, guidance=guidance, inputs=inputs
         )
         seconds = time.perf_counter() - began
+        peak = torch.cuda.max_memory_allocated() or None if counted else None
         if run is None:
-            return images, seconds, None, len(pipe.scheduler.timesteps)
-        return images, seconds, run.stats, run.stats.steps
+            return images, seconds, None, len(pipe.scheduler.timesteps), peak
+        return images, seconds, run.stats, run.stats.steps, peak
 
 
 def psnr(reference: np.ndarray, images: np.ndarray) -> list[float]:

@@ -15,7 +15,8 @@ from frdiff.adapters import Target
 from frdiff.calls import first_input
 from frdiff.layout import Place
 from frdiff.plan import Action
-from frdiff.shelf import Shelf, Slot
+from frdiff.shelf import Shelf
+from frdiff.slot import Slot
 from frdiff.trees import filled, form_of, tensors_in
 
 if TYPE_CHECKING:

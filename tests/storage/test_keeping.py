@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frdiff.policy import Storage
-from frdiff.shelf import Slot
+from frdiff.slot import Slot
 from frdiff.storage import PLAIN, Chain, EightBit, Half, Keeping, Kind, keeping_of
 
 CHANGES = Keeping(Chain(Half()), Chain(EightBit()))

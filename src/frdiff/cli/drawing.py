@@ -162,6 +162,8 @@ def _seconds(value: float) -> str:
 def _comparison_table(outcomes: list[Outcome], title: str) -> Table:
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
     names = ["", "steps", "seconds", "speed-up", "MACs", "PSNR\nto full", "SSIM", "bank\nMiB"]
+    if outcomes[0].peak_bytes is not None:
+        names.append("peak\nMiB")
     if outcomes[0].psnr_converged is not None:
         names.append("PSNR to\nconverged")
     for name in names:
@@ -178,6 +180,7 @@ def _comparison_table(outcomes: list[Outcome], title: str) -> Table:
             f"{outcome.psnr:.1f}",
             f"{outcome.ssim:.3f}",
             f"{bank:.1f}",
+            *([] if outcome.peak_bytes is None else [f"{outcome.peak_bytes / MIB:,.0f}"]),
             *([] if last is None else [f"{last:.1f}"]),
         )
     return table
