@@ -62,7 +62,8 @@ class Row:
     Attributes:
         nbytes: of the bank at its peak.
         db: median over pictures of the final latents' signal-to-noise ratio to the full run.
-        seconds: median over rounds of the ratio to the same policy as it is; None for that.
+        seconds: median over rounds of the ratio to the same policy as it is; None for that, and
+            where it was not measured.
     """
 
     policy: str
@@ -135,7 +136,7 @@ def rows_of(case: Case, rounds: int) -> Iterator[Row]:
             other = replace(policy, storage=storage)
             latents, _, run = case.drawn(other, SEED)
             ratios = []
-            for turn in range(rounds if storage else 0):
+            for turn in range(rounds if storage and policy is LINEAR else 0):
                 # Each goes first half of the time: whoever follows finds another machine.
                 order = (other, policy) if turn % 2 else (policy, other)
                 took = {one: case.drawn(one, SEED)[1] for one in order}
@@ -234,7 +235,7 @@ def page(rows: dict[Case, list[Row]], budgets: dict[Case, list[Budget]], rounds:
             "|---|---|---|---|---|",
         ]
         for row in found:
-            took = "1" if row.seconds is None else f"{row.seconds:.2f}"
+            took = "" if row.seconds is None else f"{row.seconds:.2f}"
             size = f"{row.nbytes / KIB:,.0f}"
             lines.append(f"| {row.policy} | {row.storage} | {size} | {row.db:.2f} | {took} |")
         lines.append("")

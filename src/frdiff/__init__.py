@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from frdiff.run import Run, Stats, apply
     from frdiff.sampling import set_scheduler
-    from frdiff.search import fit_memory, tune
+    from frdiff.search import bytes_needed, fit_memory, tune
 
 # Where each name lives. It is imported when it is first asked for: torch and diffusers take
 # seconds, and neither the command line's help nor the version needs them.
@@ -42,6 +42,7 @@ _HOMES = {
     "TablePolicy": "policy",
     "UniformPolicy": "policy",
     "apply": "run",
+    "bytes_needed": "search",
     "fit_memory": "search",
     "load_model": "models",
     "load_policy": "policy",
@@ -66,6 +67,7 @@ __all__ = [
     "UniformPolicy",
     "__version__",
     "apply",
+    "bytes_needed",
     "fit_memory",
     "load_model",
     "load_policy",

@@ -16,9 +16,9 @@ from frdiff.plan import Action, Plan
 from frdiff.policy import Policy, RangePolicy, Storage
 from frdiff.storage import Kind, keeping_of, on_host
 
-P = TypeVar("P", bound=Policy)
+__all__ = ["LADDER", "Budget", "OverBudgetError", "bank_bytes", "changed", "in_mib", "rungs"]
 
-__all__ = ["LADDER", "OverBudgetError", "bank_bytes", "changed", "check_budget", "in_mib", "rungs"]
+P = TypeVar("P", bound=Policy)
 
 LADDER = (
     Storage("half"),
@@ -114,30 +114,52 @@ def rungs(
     return found
 
 
-def check_budget(
-    policy: Policy, costs: Sequence[CallCost], num_steps: int | None, max_bytes: int
-) -> None:
-    """Refuse a policy whose bank does not fit.
+class Budget:
+    """What the bank of a run may take, and the denoiser calls of a step that take of it.
 
     Args:
-        costs: of the calls of a step.
-        num_steps: see `bank_bytes`.
-
-    Raises:
-        OverBudgetError: it does not; the text says what does.
+        max_bytes: that it may take; None for any number.
     """
-    (_, size), *smaller = rungs(policy, costs, num_steps)
-    if size <= max_bytes:
-        return
-    scores = policy.score_depth * sum(kind.nbytes for cost in costs for kind in cost.scores)
-    fitting = [f"{in_mib(less)} {other.storage}" for other, less in smaller if less <= max_bytes]
-    ways = "; ".join(fitting) or "no way of storing all its targets"
-    raise OverBudgetError(
-        f"the policy's bank takes {in_mib(size)} for such calls, {in_mib(scores)} of it scores, "
-        f"and max_bytes allows {in_mib(max_bytes)}. What fits: {ways}. "
-        f"frdiff.fit_memory(pipe, policy, {max_bytes}, prompts) chooses by measuring, and where "
-        "nothing else fits has those targets computed that save least for their bytes"
-    )
+
+    def __init__(self, max_bytes: int | None) -> None:
+        self.max_bytes = max_bytes
+        self._claims: list[CallCost] = []
+
+    def clear(self) -> None:
+        """Forget the calls."""
+        self._claims = []
+
+    def claim(self, policy: Policy, cost: CallCost, num_steps: int) -> None:
+        """Take one more call of the first step of a run into account.
+
+        Args:
+            num_steps: of the scheduler; a run may begin at a later one.
+
+        Raises:
+            OverBudgetError: it does not fit; the text says what does.
+        """
+        if self.max_bytes is None:
+            return
+        self._claims.append(cost)
+        steps: int | None = num_steps
+        try:
+            policy.plan(num_steps)
+        except ValueError:
+            steps = None
+        (_, size), *smaller = rungs(policy, self._claims, steps)
+        if size <= self.max_bytes:
+            return
+        kinds = [kind for one in self._claims for kind in one.scores]
+        scores = policy.score_depth * sum(kind.nbytes for kind in kinds)
+        fitting = [(other.storage, less) for other, less in smaller if less <= self.max_bytes]
+        ways = "; ".join(f"{in_mib(less)} {storage}" for storage, less in fitting)
+        ways = ways or "no way of storing all its targets"
+        raise OverBudgetError(
+            f"the policy's bank takes {in_mib(size)} for such calls, {in_mib(scores)} of it "
+            f"scores, and max_bytes allows {in_mib(self.max_bytes)}. What fits: {ways}. "
+            f"frdiff.fit_memory(pipe, policy, {self.max_bytes}, prompts) chooses by measuring, and "
+            "where nothing else fits has those targets computed that save least for their bytes"
+        )
 
 
 def in_mib(size: int) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from frdiff.advice import not_guided_in_one_call, not_tuned_for, too_little_saved
 from frdiff.attendance import Attendance
 from frdiff.bank import Context
-from frdiff.budget import OverBudgetError, check_budget
+from frdiff.budget import Budget, OverBudgetError
 from frdiff.calls import outline, sample_in, tensor_of
 from frdiff.clock import Clock
 from frdiff.cost import CallCost
@@ -86,8 +86,7 @@ class State:
         # Of the runs that one call of a pipeline makes, the figures are added up.
         self._pipeline_call = pipeline_call
         self._tells_end = tells_end
-        self._max_bytes = max_bytes
-        self._claims: list[CallCost] = []
+        self._budget = Budget(max_bytes)
         self._of_a_step: list[tuple[int, Any]] = []
         self._scales: dict[str, float] = {}
         self._call: int | None = None
@@ -253,7 +252,7 @@ class State:
         self._example: Any = None
         self._planned: Plan | None = None
         self._calls = 0
-        self._claims = []
+        self._budget.clear()
         self._began = None
 
     def _on_call(self, progress: Progress, args: tuple, kwargs: dict[str, Any]) -> bool:
@@ -272,8 +271,8 @@ class State:
                 self._rest()
             return False
         self._look(number, call)
-        if self._max_bytes is not None and self._planned is None:
-            self._claim(number, call, self._max_bytes)
+        if self._budget.max_bytes is not None and self._planned is None:
+            self._claim(number, call)
         self._began = self._began or time.perf_counter()
         progress.enter(args, kwargs)
         return True
@@ -285,21 +284,17 @@ class State:
             shapes, _ = self._costs.learn(number, call)
             patch.lay_out(shapes, self._costs.layout(number, shapes))
 
-    def _claim(self, number: int, call: tuple[tuple, dict[str, Any]], max_bytes: int) -> None:
+    def _claim(self, number: int, call: tuple[tuple, dict[str, Any]]) -> None:
         """Refuse a call of the first step with which the bank would outgrow its budget."""
         shapes, _ = self._costs.learn(number, call)
         try:
-            self._claims.append(self._costs.as_laid_out(number, shapes))
+            cost = self._costs.as_laid_out(number, shapes)
         except Exception as error:  # whatever a model's own code may raise
             raise ValueError(
                 f"what the bank takes cannot be counted, so max_bytes cannot be held: {error}"
             ) from error
         try:
-            num_steps = len(self._settled.plan(len(self._clock.driver.timesteps)))
-        except ValueError:  # the run may begin at a later timestep
-            num_steps = None
-        try:
-            check_budget(self._settled, self._claims, num_steps, max_bytes)
+            self._budget.claim(self._settled, cost, len(self._clock.driver.timesteps))
         except OverBudgetError:
             self._rest()
             raise

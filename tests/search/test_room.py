@@ -47,6 +47,13 @@ def pipe(request):
     return request.param()
 
 
+def test_bytes_are_known_before_a_run(pipe):
+    for policy in (UNIFORM, replace(UNIFORM, storage=frdiff.Storage("half", "int8"))):
+        for prompts in (["1"], ["1", "2"]):
+            needed = frdiff.bytes_needed(pipe, policy, prompts, num_steps=STEPS)
+            assert drawn(pipe, policy, needed, prompts).stats.bank_bytes_peak == needed
+
+
 def test_what_fits_is_returned_as_it_is(pipe):
     assert fitted(pipe, UNIFORM, sizes(pipe)[0]) is UNIFORM
 

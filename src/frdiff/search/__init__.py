@@ -9,6 +9,6 @@ form (`record`, `fit`, `steer`), numbers that follow the converged solution (`fo
 """
 
 from frdiff.search.api import PARETO, VARIABLES, tune
-from frdiff.search.room import fit_memory
+from frdiff.search.room import bytes_needed, fit_memory
 
-__all__ = ["PARETO", "VARIABLES", "fit_memory", "tune"]
+__all__ = ["PARETO", "VARIABLES", "bytes_needed", "fit_memory", "tune"]

@@ -5,8 +5,9 @@ measured, and the best is taken. Where none fits, targets are computed that save
 their bytes, until one does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,11 +21,12 @@ from frdiff.hollow import Example
 from frdiff.policy import JumpPolicy, Policy, UniformPolicy
 from frdiff.policy.checks import check_int
 from frdiff.run import Run
+from frdiff.sampling import check_inputs
 from frdiff.search.measure import decibels
 from frdiff.search.subject import Batch, PipelineSubject, Subject
 from frdiff.setting import Setting
 
-__all__ = ["Calls", "calls_in", "fit_memory", "fitted"]
+__all__ = ["Calls", "bytes_needed", "calls_in", "fit_memory", "fitted"]
 
 P = TypeVar("P", bound=Policy)
 Quality = Callable[[Sequence[P]], Sequence[float]]
@@ -63,6 +65,28 @@ def calls_in(subject: Subject, num_steps: int, batch: Batch) -> Calls:
     return found[0]
 
 
+def bytes_needed(
+    pipe: DiffusionPipeline,
+    policy: Policy,
+    prompts: Sequence[str] | None = None,
+    *,
+    num_steps: int | None = None,
+    guidance: float | None = None,
+    inputs: Mapping[str, Any] = MappingProxyType({}),
+) -> int:
+    """Bytes that the bank of such a call holds at most, on the device.
+
+    Nothing is drawn but for two steps and jumps, which tell what calls there are.
+
+    Args:
+        prompts, num_steps, guidance, inputs: see `fit_memory`.
+    """
+    subject, steps, batch = _asked(pipe, policy, prompts, num_steps, guidance, inputs, 0)
+    calls = calls_in(subject, steps, batch)
+    (costs,) = calls.costs([policy])
+    return calls.nbytes(policy, costs)
+
+
 def fit_memory(
     pipe: DiffusionPipeline,
     policy: P,
@@ -71,7 +95,7 @@ def fit_memory(
     *,
     num_steps: int | None = None,
     guidance: float | None = None,
-    inputs: dict[str, Any] | None = None,
+    inputs: Mapping[str, Any] = MappingProxyType({}),
     seed: int = 0,
 ) -> P:
     """The policy, its features stored so that the bank fits, with what loses least.
@@ -92,11 +116,7 @@ def fit_memory(
         ValueError: nothing fits, or how many steps there are is not known.
     """
     check_int("max_bytes", max_bytes, 1, 2**63)
-    steps = num_steps or getattr(policy, "num_steps", None)
-    if steps is None:
-        raise ValueError(f"a {policy.kind} policy runs any number of steps: give num_steps")
-    batch = Batch(seed, tuple(prompts or ("",)))
-    subject = PipelineSubject(pipe, guidance, True, dict(inputs or {}))
+    subject, steps, batch = _asked(pipe, policy, prompts, num_steps, guidance, inputs, seed)
 
     def latents(one: Policy) -> np.ndarray:
         return subject.drawn(Setting(steps, one), batch).latents
@@ -106,6 +126,24 @@ def fit_memory(
         return [float(np.median(decibels(full, latents(one), None))) for one in policies]
 
     return fitted(policy, calls_in(subject, steps, batch), max_bytes, quality)
+
+
+def _asked(
+    pipe: DiffusionPipeline,
+    policy: Policy,
+    prompts: Sequence[str] | None,
+    num_steps: int | None,
+    guidance: float | None,
+    inputs: Mapping[str, Any],
+    seed: int,
+) -> tuple[PipelineSubject, int, Batch]:
+    """What is drawn, in how many steps."""
+    steps = num_steps or getattr(policy, "num_steps", None)
+    if steps is None:
+        raise ValueError(f"a {policy.kind} policy runs any number of steps: give num_steps")
+    check_inputs(pipe, inputs)
+    subject = PipelineSubject(pipe, guidance, True, dict(inputs))
+    return subject, steps, Batch(seed, tuple(prompts or ("",)))
 
 
 def fitted(policy: P, calls: Calls, max_bytes: int, quality: Quality[P]) -> P:
