@@ -106,6 +106,7 @@ def test_a_pipeline_is_as_before(pipe):
     assert (sample(pipe, ["1"], steps=4) == before).all()
 
 
+@pytest.mark.slow
 def test_tuning_within_bytes_gives_a_policy_that_holds_them():
     options = {"num_steps": 12, "speedup": 1.5, "samples": 2, "evaluations": 6}
     options["vary"] = ["reuse"]  # no jumps: features are stored
