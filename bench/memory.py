@@ -275,11 +275,10 @@ def main() -> None:
     options = options_of(parser)
     warnings.simplefilter("ignore")
     cases = [Case(model, guidance, options.pictures) for model, guidance in CASES]
-    rows = {
-        case: list(track(rows_of(case, options.rounds), title(case), len(POLICIES) * len(STORAGES)))
-        for case in cases
-    }
-    budgets = {case: list(track(budgets_of(case), title(case), len(DIVISORS))) for case in cases}
+    rows, budgets = {}, {}
+    for case in track(cases):
+        rows[case] = list(rows_of(case, options.rounds))
+        budgets[case] = list(budgets_of(case))
     if not options.json:
         draw(rows)
     everything = {

@@ -134,6 +134,8 @@ class Slot:
         self.devices = tuple(parts[0].device for parts in self.fresh)
         self.fresh, self.followed, self.news = None, (), ()
         if place is not None and place + 1 < len(rows):
+            if self.keeping.offloads:  # nobody waits for what is on its way to the host
+                rows = [_moved(row, self.devices) for row in rows]
             columns = zip(zip(*rows, strict=True), self.kinds, strict=True)
             kept = [self.keeping.without(parts, place + 1, kind) for parts, kind in columns]
             rows = list(zip(*kept, strict=True))

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import HeunDiscreteScheduler
 
 import frdiff
-from conftest import ddim, loop, make_unet
+from conftest import SCHEDULER, ddim, loop, make_unet
 from frdiff import Storage, budget, shelf
 from frdiff.budget import bank_bytes
 from frdiff.storage import to_host
@@ -62,6 +63,17 @@ def test_offloading_changes_no_bit(storage, forecast, two_calls, two_memories):
     assert stats.bank_bytes_by_way.get("host", 0) > 0 or forecast == 0
     if storage == Storage():  # what is here is one keyframe of as many as there are
         assert stats.bank_bytes_peak * (forecast + 1) == plain.bank_bytes_peak
+
+
+def test_a_solver_that_evaluates_twice_at_a_level_may_offload(two_memories):
+    policy = frdiff.UniformPolicy(3, forecast=2, mixing=False, targets="all", coordinate="noise")
+    made = []
+    for offload in (False, True):
+        storage = Storage("half", "int8", offload=offload)
+        unet, scheduler = make_unet(), HeunDiscreteScheduler(**SCHEDULER)
+        with frdiff.apply(unet, replace(policy, storage=storage), scheduler=scheduler):
+            made.append(loop(unet, scheduler))
+    assert torch.equal(*made)
 
 
 def test_adaptive_keyframes_may_be_offloaded(two_memories):
