@@ -213,6 +213,23 @@ def title(case: Case) -> str:
     return f"{case.model}, {scale}"
 
 
+def summary(rows: dict[Case, list[Row]]) -> list[str]:
+    """What each way takes and loses, from the least to the most of all cases."""
+    lines = ["| features | bytes | dB lost | seconds |", "|---|---|---|---|"]
+    first = next(iter(POLICIES))
+    for storage in STORAGES[1:]:
+        sizes, lost, took = [], [], []
+        for own in rows.values():
+            whole, *others = (row for row in own if row.policy == first)
+            (row,) = (row for row in others if row.storage == str(storage))
+            sizes.append(row.nbytes / whole.nbytes)
+            lost.append(whole.db - row.db)
+            took.append(row.seconds or 1.0)
+        cells = f"{min(sizes):.2f} to {max(sizes):.2f} | {min(lost):+.2f} to {max(lost):+.2f}"
+        lines.append(f"| {storage} | {cells} | {min(took):.2f} to {max(took):.2f} |")
+    return [*lines, ""]
+
+
 def page(rows: dict[Case, list[Row]], budgets: dict[Case, list[Budget]], rounds: int) -> str:
     """The tables."""
     lines = [
@@ -231,8 +248,10 @@ def page(rows: dict[Case, list[Row]], budgets: dict[Case, list[Budget]], rounds:
         "",
         "`half` holds features as float16; `int8` in 8 bits with a scale for every channel of "
         "every picture. `changes` are what older keyframes differ by from the next newer ones, "
-        "instead of their features; of a `rank`, that share of their full rank is kept.",
+        "instead of their features; of a `rank`, that share of their full rank is kept. With "
+        "keyframes at every second step, extrapolated linearly, over all models and scales:",
         "",
+        *summary(rows),
     ]
     for case, found in rows.items():
         lines += [
