@@ -188,3 +188,22 @@ def test_what_cannot_be_counted_leaves_the_other_figures(caplog):
     assert (stats.steps, stats.keyframes, stats.macs, stats.macs_ratio) == (12, 4, None, None)
     assert "MACs unknown" in str(stats)
     assert "MACs of Choosy cannot be counted" in caplog.text
+
+
+def test_a_keyframe_runs_a_shortcut_again_that_something_is_folded_into():
+    unet = make_unet()
+    policy = frdiff.UniformPolicy(2, mixing=False, targets="all")
+    with frdiff.apply(unet, policy, scheduler=(scheduler := ddim())) as run:
+        loop(unet, scheduler)
+        (cost, _), stats = run.call_costs[0], run.stats
+    (into,) = (place.first for place in cost.layout.places if place.folds)
+    name, places = cost.targets[into].name, 8 * 8 * 2  # with both halves of guidance
+    shortcut = unet.get_submodule(name).conv_shortcut
+    again = places * shortcut.in_channels * shortcut.out_channels
+    assert cost.keyframe_macs == cost.macs + again
+    assert stats.macs == stats.keyframes * (cost.macs + again) + stats.reuse_steps * cost.reuse_macs
+    every = frdiff.UniformPolicy(1, targets="all")  # stores nothing
+    with pytest.warns(UserWarning, match="100%"):
+        with frdiff.apply(unet, every, scheduler=scheduler) as run:
+            loop(unet, scheduler)
+            assert run.stats.macs_ratio == 1

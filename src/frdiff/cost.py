@@ -107,6 +107,15 @@ class CallCost:
         """Cost of one reuse step / cost of one full step. The lower, the more reuse is worth."""
         return self.reuse_macs / self.macs if self.macs else 1.0
 
+    @property
+    def keyframe_macs(self) -> int:
+        """MACs of a step in full that stores features.
+
+        A shortcut that something is folded into runs once more, to tell what it makes of the rest.
+        """
+        rows = zip(self.targets, self.layout.places, strict=True)
+        return self.macs + sum(target.reuse_macs for target, place in rows if place.folds)
+
     def partial_macs(self, skipped: Sequence[bool]) -> int:
         """MACs of a reuse step that skips only some targets.
 
@@ -195,9 +204,11 @@ def run_macs(cost: CallCost, policy: Policy, num_steps: int) -> int:
     """
     groups = grouped(cost.targets, policy.groups) if cost.targets else []
     macs = 0
-    for step in policy.plan(num_steps):
+    plan = policy.plan(num_steps)
+    keyframe = cost.keyframe_macs if plan.count(Action.REUSE) else cost.macs
+    for step in plan:
         if step.action is Action.KEYFRAME:
-            macs += cost.macs
+            macs += keyframe
         elif step.action is Action.REUSE:
             macs += cost.partial_macs([group not in step.computed for group in groups])
     return macs

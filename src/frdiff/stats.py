@@ -153,15 +153,16 @@ class Costs:
         macs = macs_full = 0
         for (number, shapes, action, computed), calls in tally.calls.items():
             try:
-                cost = self.of(number, shapes)
+                cost = self.as_laid_out(number, shapes)
             except Exception as error:  # whatever a model's own code may raise
                 name = type(self._patches[number].denoiser).__name__
                 logger.warning("MACs of %s cannot be counted: %s", name, error)
                 return None, None
+            patch = self._patches[number]
             if action is Action.KEYFRAME:
-                macs += calls * cost.macs
+                macs += calls * (cost.keyframe_macs if patch.stores else cost.macs)
             elif action is Action.REUSE:
-                skipped = [group not in computed for group in self._patches[number].groups]
+                skipped = [group not in computed for group in patch.groups]
                 macs += calls * cost.partial_macs(skipped)
             macs_full += calls * cost.macs
         return macs, macs_full

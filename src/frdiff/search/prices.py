@@ -22,10 +22,12 @@ class Prices:
         saved: by target, the share of a full step's MACs that its reuse saves.
         overhead: what a step with stored features takes beyond its MACs; norms, embeddings and
             the solver itself cost time and count none. A jump takes a fifth of it.
+        storing: what storing adds to the MACs of a full step.
     """
 
     saved: Mapping[str, float]
     overhead: float = 0.0
+    storing: float = 0.0
 
     @property
     def reuse(self) -> float:
@@ -41,9 +43,11 @@ class Prices:
         """The cost of a run, in full steps."""
         group = {name: _group_of(name, policy) for name in self.saved}
         total = 0.0
-        for step in policy.plan(num_steps):
+        plan = policy.plan(num_steps)
+        keyframe = 1 + (self.storing if plan.count(Action.REUSE) else 0.0)
+        for step in plan:
             if step.action is Action.KEYFRAME:
-                total += 1
+                total += keyframe
             elif step.action is Action.REUSE:
                 computed = (self.saved[name] for name in group if group[name] in step.computed)
                 total += self.reuse + sum(computed)
@@ -67,15 +71,17 @@ def prices_of(run: Run, overhead: float = 0.0) -> Prices:
         ValueError: no MACs at all were counted, or they cannot be.
     """
     saved: Counter[str] = Counter()
-    full = 0
+    full = storing = 0
     try:
         costs = run.call_costs
     except Exception as error:  # whatever a model's own code may raise on fake tensors
         raise ValueError(f"MACs cannot be counted: {error}") from error
     for cost, calls in costs:
         full += calls * cost.macs
+        storing += calls * (cost.keyframe_macs - cost.macs)
         for target in cost.targets:
             saved[target.name] += calls * (target.macs - target.reuse_macs)
     if not full:
         raise ValueError("the denoiser's calls count no MACs, so nothing can be saved")
-    return Prices({name: macs / full for name, macs in saved.items()}, overhead)
+    shares = {name: macs / full for name, macs in saved.items()}
+    return Prices(shares, overhead, storing / full)
