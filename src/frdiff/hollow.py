@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from frdiff.calls import outline
 
-__all__ = ["HOOKS", "Example", "skeleton"]
+__all__ = ["HOOKS", "Example", "settings_of", "skeleton"]
 
 SMALL = 4096  # elements of a tensor whose contents are remembered at little cost
 
@@ -111,6 +111,22 @@ def skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
         for name in HOOKS:
             module.__dict__.pop(name, None)
     return found
+
+
+def settings_of(denoiser: nn.Module) -> int:
+    """A number that changes with switches and strengths that are set on modules, such as FreeU's.
+
+    Whole numbers are left out: some modules count their calls.
+    """
+    plain = bool | float | str | None
+    return hash(
+        tuple(
+            (name, key, value)
+            for name, module in denoiser.named_modules()
+            for key, value in vars(module).items()
+            if isinstance(value, plain) and not key.startswith("_")
+        )
+    )
 
 
 def _hollow(tensor: Tensor, device: torch.device) -> Tensor:

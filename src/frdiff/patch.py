@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from frdiff.adapters import find_targets, grouped
 from frdiff.calls import copied, outline, sample_in
 from frdiff.halves import guided
+from frdiff.hollow import settings_of
 from frdiff.layout import Layout
 from frdiff.plan import Action
 from frdiff.policy import Policy
@@ -39,7 +40,8 @@ class DenoiserPatch:
         thread: that alone may call now; None for any.
         attached: whether the forwards do anything but compute.
         groups: of each target.
-        generation: how often other modules have taken the places of targets.
+        generation: how often other modules have taken the places of targets, or what is set on
+            modules has changed.
         layout: what is stored of each target.
         stand_ins: one per target.
         outer: gives what `torch.compile` has made of the denoiser, as far as that is known.
@@ -63,6 +65,7 @@ class DenoiserPatch:
         self.stand_ins: list[StandIn] = []
         self.outer: Callable[[], Iterable[nn.Module]] = tuple
         self._known: set[Any] = set()
+        self._settings = 0
         self._entrances: list[Wrapped] = []
         self._entered = False
         self._version = 0
@@ -103,7 +106,16 @@ class DenoiserPatch:
         now = dict(self.denoiser.named_modules())
         if any(now.get(name) is not module for name, module in self._places.items()):
             self._follow()
+        self._look_again()
         self.wrap_entrances()
+
+    def _look_again(self) -> None:
+        """Forget what need be stored, if anything is set otherwise than when that was looked at."""
+        settings = settings_of(self.denoiser) if self.stores else 0
+        if settings != self._settings:
+            self._settings = settings
+            self.generation += 1
+            self._known.clear()
 
     def _follow(self) -> None:
         """Hook what stands now where targets stood."""

@@ -65,7 +65,7 @@ def place(tmp_path, monkeypatch):
         ([*TUNE, "--pareto", "-o", "policy.json"], "policy.json is a file; --pareto writes"),
         ([*TUNE, "--speedup", "2", "-o", "policy.json/x"], "policy.json is a file"),
         ([*TUNE, "--speedup", "2", "--journal", "."], ". is a folder; choose a file"),
-        (["fit-memory", "FOLDER", "policy.json", "1"], "give --max-memory, such as 200MiB"),
+        (["fit", "FOLDER", "policy.json", "1"], "give --max-memory, such as 200MiB"),
         (["inspect", "policy.json", "--targets", "all"], "--targets does not go with a policy"),
         (["inspect", "policy.json", "--forecast", "1"], "--forecast does not go with a policy"),
         (["inspect", "FOLDER", "--steps", "20"], "--steps does not go with a model"),
@@ -118,7 +118,7 @@ def test_a_policy_is_refused_made_to_fit_and_drawn(folder, place):
     drawing = ["generate", folder, "1", "--policy"]
     frdiff.UniformPolicy(2, forecast=1, targets="all", mixing=False).save("large.json")
     assert "max_bytes allows 0.00 MiB" in the_line(run(*drawing, "large.json", *size))
-    result = run("fit-memory", folder, "large.json", "1", "2", *size, "--steps", "6", "--json")
+    result = run("fit", folder, "large.json", "1", "2", *size, "--steps", "6", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["policy"] == "large.small.json" and found["changed"]

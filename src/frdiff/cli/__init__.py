@@ -26,7 +26,7 @@ app = typer.Typer(
 for command in (
     generate.generate,
     tune.tune,
-    fit.fit_memory,
+    fit.fit,
     inspect.inspect,
     models.models,
     bench.bench,

@@ -1,4 +1,4 @@
-"""`frdiff fit-memory`: a policy whose bank fits in so many bytes."""
+"""`frdiff fit`: a policy whose bank fits in so many bytes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,10 +21,10 @@ from frdiff.cli.shared import (
     progress,
 )
 
-__all__ = ["fit_memory"]
+__all__ = ["fit"]
 
 
-def fit_memory(
+def fit(
     model: Model,
     policy: Annotated[Path, typer.Argument(help="A policy file.")],
     prompts: Annotated[list[str], typer.Argument(help="What to draw and to measure, at a time.")],
@@ -42,7 +42,7 @@ def fit_memory(
     from frdiff.models import GUIDANCE, INPUTS
     from frdiff.policy import load_policy
     from frdiff.sampling import set_scheduler
-    from frdiff.search import fit_memory as fit
+    from frdiff.search import fit_memory
 
     if max_memory is None:
         raise ValueError("give --max-memory, such as 200MiB")
@@ -53,7 +53,7 @@ def fit_memory(
     if given.origin is not None and given.origin.solver is not None:
         set_scheduler(pipe, given.origin.solver)
     with progress("measuring what fits"):
-        found = fit(
+        found = fit_memory(
             pipe,
             given,
             max_memory,
