@@ -101,7 +101,7 @@ def fit_memory(
     """The policy, its features stored so that the bank fits, with what loses least.
 
     What fits is measured: the final latents of the prompts, in one batch, against those of the full
-    run. A policy that fits is returned as it is, and nothing is drawn.
+    run. A policy that fits is returned as it is, and nothing is measured.
 
     Args:
         pipe: a pipeline that the policy is for.
