@@ -6,6 +6,7 @@ model itself alone.
 
 import copy
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -113,7 +114,7 @@ def skeleton(denoiser: nn.Module, device: torch.device) -> nn.Module:
     return found
 
 
-def settings_of(denoiser: nn.Module) -> int:
+def settings_of(modules: Mapping[str, nn.Module]) -> int:
     """A number that changes with switches and strengths that are set on modules, such as FreeU's.
 
     Whole numbers are left out: some modules count their calls.
@@ -122,7 +123,7 @@ def settings_of(denoiser: nn.Module) -> int:
     return hash(
         tuple(
             (name, key, value)
-            for name, module in denoiser.named_modules()
+            for name, module in modules.items()
             for key, value in vars(module).items()
             if isinstance(value, plain) and not key.startswith("_")
         )

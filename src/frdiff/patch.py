@@ -4,7 +4,7 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 `torch.compile(denoiser, fullgraph=True)` traces each kind of step once and never breaks.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -106,12 +106,12 @@ class DenoiserPatch:
         now = dict(self.denoiser.named_modules())
         if any(now.get(name) is not module for name, module in self._places.items()):
             self._follow()
-        self._look_again()
+        self._look_again(now)
         self.wrap_entrances()
 
-    def _look_again(self) -> None:
+    def _look_again(self, modules: Mapping[str, nn.Module]) -> None:
         """Forget what need be stored, if anything is set otherwise than when that was looked at."""
-        settings = settings_of(self.denoiser) if self.stores else 0
+        settings = settings_of(modules) if self.stores else 0
         if settings != self._settings:
             self._settings = settings
             self.generation += 1

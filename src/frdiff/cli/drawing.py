@@ -139,7 +139,8 @@ def _full_steps(policy: Policy, num_steps: int) -> int:
 
 def _passes(order: Order) -> int:
     """How many full steps have about as many MACs as the policy's run."""
-    with progress("counting the cost"), order.setting.attached(order.pipe) as run:
+    attached = order.setting.attached(order.pipe, order.max_bytes)
+    with progress("counting the cost"), attached as run:
         order.drawn(order.prompts[:1])
         ratio = None if run is None else run.stats.macs_ratio
     if ratio is None:

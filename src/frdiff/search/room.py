@@ -1,7 +1,7 @@
 """Room: a policy made to fit a budget in bytes, with what loses least.
 
-What takes fewer bytes comes in an order of harm, see `frdiff.budget.LADDER`; those that fit are
-measured, and the best is taken. Where none fits, targets are computed that save the fewest MACs for
+Ways of storing take fewer and fewer bytes, see `frdiff.budget.LADDER`; those that fit are measured,
+and the best is taken. Where none fits, targets are computed that save the fewest MACs for
 their bytes, until one does.
 """
 
