@@ -12,6 +12,7 @@ from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import TARGET_SETS, Policy, Targets
 from frdiff.policy.conditions import Conditions
 from frdiff.policy.files import load_policy, loads
+from frdiff.policy.frames import FramePolicy
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.origin import Origin, config_hash
@@ -24,6 +25,7 @@ __all__ = [
     "TARGET_SETS",
     "AdaptivePolicy",
     "Conditions",
+    "FramePolicy",
     "JumpPolicy",
     "KeyframePolicy",
     "Origin",

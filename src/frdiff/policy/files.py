@@ -7,6 +7,7 @@ from typing import Any
 from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import FILE_VERSION, Policy
 from frdiff.policy.checks import built, quote
+from frdiff.policy.frames import FramePolicy
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.ranges import RangePolicy
@@ -19,7 +20,15 @@ MAX_FILE_BYTES = 4_000_000
 
 KINDS = {
     cls.kind: cls
-    for cls in (UniformPolicy, JumpPolicy, KeyframePolicy, TablePolicy, RangePolicy, AdaptivePolicy)
+    for cls in (
+        UniformPolicy,
+        JumpPolicy,
+        KeyframePolicy,
+        TablePolicy,
+        RangePolicy,
+        AdaptivePolicy,
+        FramePolicy,
+    )
 }
 
 
