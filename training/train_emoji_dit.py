@@ -3,7 +3,8 @@
     python -m training.train_emoji_dit
 
 A diffusion transformer on the latents of the `emoji` autoencoder; every second motif that `emoji`
-knows is a class. Resumes from `runs/emoji-dit` if it was interrupted.
+knows is a class. Latents are drawn anew for every batch, from posteriors encoded once. Resumes from
+`runs/emoji-dit` if it was interrupted.
 """
 
 import json
@@ -14,13 +15,14 @@ from diffusers import DiTPipeline, DiTTransformer2DModel
 from torch import Tensor, nn
 
 import frdiff
-from training.autoencoder import encode
+from frdiff import posteriors
 from training.data import motifs
 from training.diffusion import build_scheduler, denoising_loss
 from training.loop import train
 from training.options import ROOT, parse_options
 
 BATCH = 32
+PREPROCESSING = "motifs, 64x64, every second one that emoji knows"
 NO_CLASS = 1000  # the number that DiTPipeline passes for the unconditional half
 
 
@@ -50,6 +52,18 @@ def build_transformer() -> DiTTransformer2DModel:
     return transformer
 
 
+def class_loss(
+    transformer: DiTTransformer2DModel, x: Tensor, labels: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The loss on a batch of latents (B, 8, 16, 16) of the classes `labels` (B,)."""
+
+    def predict(x_t: Tensor, t: Tensor, drop: Tensor) -> Tensor:
+        given = torch.where(drop, NO_CLASS, labels)
+        return transformer(x_t, timestep=t, class_labels=given).sample
+
+    return denoising_loss(predict, x, generator)
+
+
 def main() -> None:
     """Train, then save the pipeline in half precision."""
     options = parse_options(__doc__, "emoji-dit", 7000)
@@ -57,18 +71,15 @@ def main() -> None:
     pictures, captions, learnt = motifs()
     classes = class_motifs(learnt)
     vae = frdiff.load_model("emoji").vae
-    latents = encode(vae, pictures[classes]) * vae.config.scaling_factor
+    folder = options.runs / "posteriors"
+    posteriors.build(vae, pictures[classes], folder, PREPROCESSING)
+    latents = posteriors.CachedPosteriors(folder, vae, PREPROCESSING)
     torch.manual_seed(0)
     transformer = build_transformer()
 
     def loss(generator: torch.Generator, step: int) -> Tensor:
         index = torch.randint(len(latents), (BATCH,), generator=generator)
-
-        def predict(x_t: Tensor, t: Tensor, drop: Tensor) -> Tensor:
-            labels = torch.where(drop, NO_CLASS, index)
-            return transformer(x_t, timestep=t, class_labels=labels).sample
-
-        return denoising_loss(predict, latents[index], generator)
+        return class_loss(transformer, latents.sample(index, generator), index, generator)
 
     train(transformer, loss, options.runs / "denoiser.pt", options.steps, lr=8e-4)
     names = {number: captions[motif] for number, motif in enumerate(classes)}
