@@ -28,7 +28,7 @@ from training.data import motifs
 from training.options import ROOT, parse_options
 
 BATCH = 4  # of free latents, and as many anchors
-ALONE = 2000  # updates with anchors alone
+ALONE = 1800  # updates with anchors alone
 R1, R1_EVERY = 1.0, 16
 SHIFT = 6
 PIXELS, FEATURES = 10.0, 1.0
@@ -91,7 +91,7 @@ def anchors_of(pictures: Tensor, dim: int) -> Tensor:
 
 def main() -> None:
     """Train, then save the generator in half precision."""
-    options = parse_options(__doc__, "emoji-gan", 12000)
+    options = parse_options(__doc__, "emoji-gan", 5000)
     pictures, captions, learnt = motifs()
     real = pictures[learnt]
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ from frdiff.denoisers import components, find_denoisers, find_scheduler, unwrap
 from frdiff.hollow import Example
 from frdiff.patch import DenoiserPatch
 from frdiff.plan import Plan
-from frdiff.policy import Policy
+from frdiff.policy import FramePolicy, Policy
 from frdiff.policy.checks import check_int
 from frdiff.policy.conditions import Conditions
 from frdiff.progress import Source
@@ -254,13 +254,19 @@ def apply(
 
     Raises:
         TypeError: `target` or `policy` is something else.
-        ValueError: no denoiser or no scheduler, nothing to hook, or a policy applied already.
+        ValueError: no denoiser or no scheduler, nothing to hook, a policy applied already, or one
+            for frames.
         OverBudgetError: in a run, whose bank would take more than `max_bytes`.
     """
     if max_bytes is not None:
         check_int("max_bytes", max_bytes, 1, 2**63)
     if not isinstance(policy, Policy):
         raise TypeError(f"policy must be a frdiff policy, got {type(policy).__name__}")
+    if isinstance(policy, FramePolicy):
+        raise ValueError(
+            "a FramePolicy is for the frames of a clip, which it does not make in their order; "
+            "draw them with frdiff.frames.draw(network, inputs, policy)"
+        )
     if isinstance(target, nn.Module):
         if scheduler is None:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frdiff import load_policy
+from frdiff import apply, load_policy
 from frdiff.frames import FramePolicy
 from frdiff.plan import Action
 
@@ -94,3 +94,8 @@ def test_files_give_the_policy_back(policy, tmp_path):
 def test_bad_fields_are_refused(arguments, said):
     with pytest.raises(ValueError, match=said):
         FramePolicy(**arguments)
+
+
+def test_a_sampling_loop_has_no_frames(pipe):
+    with pytest.raises(ValueError, match="frdiff.frames.draw"):
+        apply(pipe, FramePolicy(2))

@@ -15,7 +15,7 @@ def made():
 def test_only_the_direction_of_a_latent_counts():
     generator, latents = made(), torch.randn(3, 8)
     pictures = generator(latents)
-    assert pictures.shape == (3, 3, 16, 16)
+    assert pictures.shape == (3, 3, 32, 32)
     assert torch.allclose(pictures, generator(7 * latents), atol=1e-5)
     assert torch.allclose(generator(generator.anchors).mean(), generator(generator.anchors).mean())
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from frdiff.cli import bench, fit, generate, inspect, models, tune
+from frdiff.cli import bench, fit, generate, inspect, models, tune, walk
 from frdiff.cli.errors import OneLineErrors
 from frdiff.cli.shared import err
 from frdiff.version import __version__
@@ -27,6 +27,7 @@ for command in (
     generate.generate,
     tune.tune,
     fit.fit,
+    walk.walk,
     inspect.inspect,
     models.models,
     bench.bench,

@@ -3,9 +3,24 @@
 A step becomes a frame; bank, targets and policies are those of a sampling loop.
 """
 
+from frdiff.frames.comparing import ClipOutcome, animate, compare, walk
 from frdiff.frames.drawing import Drawing, draw
-from frdiff.frames.generator import StyleGenerator
+from frdiff.frames.generator import StyleGenerator, load_generator
 from frdiff.frames.regions import Regions, regions
+from frdiff.frames.tuning import tune
 from frdiff.policy import FramePolicy
 
-__all__ = ["Drawing", "FramePolicy", "Regions", "StyleGenerator", "draw", "regions"]
+__all__ = [
+    "ClipOutcome",
+    "Drawing",
+    "FramePolicy",
+    "Regions",
+    "StyleGenerator",
+    "animate",
+    "compare",
+    "draw",
+    "load_generator",
+    "regions",
+    "tune",
+    "walk",
+]

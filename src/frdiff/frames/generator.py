@@ -1,6 +1,8 @@
 """A small style-based GAN generator, for walks through its latent space; `emoji-gan` is one."""
 
+import json
 import math
+from pathlib import Path
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -8,9 +10,11 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["StyleGenerator"]
+__all__ = ["StyleGenerator", "load_generator"]
 
 SLOPE = 0.2
+SIDE = 8
+MODELS = Path(__file__).parents[1] / "models"
 
 
 class StyleConvolution(nn.Module):
@@ -56,12 +60,12 @@ class StyleBlock(nn.Module):
 
 
 class StyleGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Pictures from latents: a mapping to styles, then residual blocks from 4x4 up.
+    """Pictures from latents: a linear map to 8x8 features, then residual blocks under styles.
 
     Args:
         latent_dim: of the latents; only their direction counts.
         style_dim: of the styles.
-        channels: of the blocks, from 4x4, each at twice the resolution of the last.
+        channels: of the blocks, from 8x8, each at twice the resolution of the last.
         num_anchors: latents that training tied to a picture each.
 
     Attributes:
@@ -73,7 +77,7 @@ class StyleGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self,
         latent_dim: int = 64,
         style_dim: int = 128,
-        channels: tuple[int, ...] = (128, 128, 64, 32, 16),
+        channels: tuple[int, ...] = (128, 96, 48, 16),
         num_anchors: int = 0,
     ) -> None:
         super().__init__()
@@ -84,7 +88,7 @@ class StyleGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
             nn.LeakyReLU(SLOPE),
             nn.Linear(style_dim, style_dim),
         )
-        self.start = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.start = nn.Linear(latent_dim, channels[0] * SIDE**2)
         pairs = zip((channels[0], *channels), channels, strict=False)
         self.blocks = nn.ModuleList(StyleBlock(*pair, style_dim) for pair in pairs)
         self.conv_out = nn.Conv2d(channels[-1], 3, 3, padding=1)
@@ -94,9 +98,28 @@ class StyleGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Pictures (N, 3, S, S), about in [-1, 1], of latents (N, latent_dim)."""
         unit = F.normalize(latents, dim=1) * math.sqrt(latents.shape[1])
         style = self.mapping(unit)
-        x = self.start.expand(len(latents), -1, -1, -1)
+        x = self.start(unit).unflatten(1, (-1, SIDE, SIDE))
         for number, block in enumerate(self.blocks):
             if number:
                 x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
             x = block(x, style)
         return self.conv_out(F.leaky_relu(x, SLOPE))
+
+
+def load_generator(name: str = "emoji-gan") -> tuple[StyleGenerator, list[str]]:
+    """A generator that ships with the package, in float32, and the names of its anchors.
+
+    Raises:
+        ValueError: no such generator.
+    """
+    folder = MODELS / name
+    if not (folder / "config.json").is_file() or not _is_plain(name):
+        known = sorted(path.parent.name for path in MODELS.glob("*/config.json"))
+        raise ValueError(f"no shipped generator {name!r}; there is: {', '.join(known)}")
+    names: list[str] = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+    generator = StyleGenerator.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    return generator.float().eval(), names
+
+
+def _is_plain(name: str) -> bool:
+    return Path(name).name == name

@@ -74,10 +74,11 @@ class Regions:
         self._wrapped.clear()
         self.forget()
 
-    def forget(self) -> None:
-        """Let the next call compute all, and take new means and variances."""
+    def forget(self, *, norms: bool = True) -> None:
+        """Let the next call compute all, and take new means and variances unless they are held."""
         self._kept.clear()
-        self._norms.clear()
+        if norms:
+            self._norms.clear()
 
     @property
     def nbytes(self) -> int:

@@ -1,0 +1,90 @@
+"""The frame policy that comes nearest to the full clip at a speed: by trying them."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frdiff.calls import tensor_of
+from frdiff.frames.drawing import draw
+from frdiff.policy import FramePolicy, Targets
+from frdiff.policy.checks import check_float
+from frdiff.policy.frames import PLACINGS
+
+__all__ = ["tune"]
+
+TARGETS: tuple[Targets, ...] = ((), "all", "residual")
+ORDERS = (1, 2, 3)
+FEW, PAIR = 12, 2
+
+
+def tune(
+    network: nn.Module,
+    inputs: Tensor,
+    speedup: float,
+    make: Callable[[Tensor], Any] | None = None,
+    *,
+    on_clip: Callable[[int, int], None] = lambda done, total: None,
+) -> FramePolicy:
+    """The frame policy that comes nearest to the full clip, in MACs `speedup` times fewer.
+
+    All targets, orders and placings are drawn once each, with as many keyframes as there is room
+    for: what `inputs` move like decides, so take a clip like those to come, of 20 frames or more.
+
+    Args:
+        network, make: see `draw`.
+        inputs: (N, ...), a clip.
+        speedup: of the network, in MACs, above 1.
+        on_clip: called with the clips drawn so far, and all.
+
+    Raises:
+        ValueError: a speed that no policy reaches on so few frames.
+    """
+    check_float("speedup", speedup, 1.01, 1000)
+    with torch.no_grad():
+        full = [tensor_of((make or network)(row[None])) for row in inputs]
+    prices = {targets: _price(network, inputs, targets, make) for targets in TARGETS}
+    tried: list[tuple[float, FramePolicy]] = []
+    choices = list(product(TARGETS, ORDERS, PLACINGS))
+    for number, (targets, order, placing) in enumerate(choices):
+        price = prices[targets]
+        interval = None if price is None else _interval(len(inputs), speedup, price)
+        if interval is not None:
+            policy = FramePolicy(interval, order, targets, placing)
+            drawing = draw(network, inputs, policy, make)
+            pairs = zip(drawing, full, strict=True)
+            error = sum(float((frame - one).square().mean()) for frame, one in pairs)
+            tried.append((error, policy))
+        on_clip(number + 1, len(choices))
+    if not tried:
+        raise ValueError(
+            f"no policy makes {len(inputs)} frames {speedup:g} times faster: ask for less speed or "
+            "give a longer clip"
+        )
+    return min(tried, key=lambda row: row[0])[1]
+
+
+def _price(
+    network: nn.Module, inputs: Tensor, targets: Targets, make: Callable[[Tensor], Any] | None
+) -> float | None:
+    """MACs of a frame between keyframes, over those of a full one; None without such targets."""
+    clip = inputs[:1].expand(FEW, *inputs.shape[1:])
+    try:
+        drawing = draw(network, clip, FramePolicy(PAIR, 0, targets), make)
+        for _ in drawing:
+            pass
+    except ValueError:
+        return None  # nothing of that set in the network
+    stats = drawing.stats
+    ratio = None if stats is None else stats.macs_ratio
+    if stats is None or ratio is None:
+        return None
+    return (ratio * FEW - stats.keyframes) / (FEW - stats.keyframes)
+
+
+def _interval(num_frames: int, speedup: float, price: float) -> float | None:
+    """The least interval with which a clip of so many frames is as fast; None if none is."""
+    keyframes = int(num_frames * (1 / speedup - price) / (1 - price))
+    return (num_frames - 1) / (keyframes - 1) if keyframes >= 2 else None
