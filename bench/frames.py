@@ -1,18 +1,19 @@
 """What reuse from frame to frame is worth: a VAE's decoder and a GAN's generator, and edits.
 
-    python bench/frames.py [--frames 60] [--rounds 3] [--threads 1] [--json]
+    python bench/frames.py [--generator FOLDER] [--frames 60] [--rounds 3] [--threads 1] [--json]
 
 Clips: a walk between pictures, in the latents of `emoji`'s VAE; a picture that is panned by a pixel
-a frame, encoded by it; a walk through the latents of `emoji-gan`. Each is drawn in full and, in
-turns with that, by what a user would do otherwise, pixels interpolated between frames and half the
-resolution, and by reuse. Then edits: a tenth of a picture is changed, and only what that reaches is
-decoded again. Writes docs/frames.md and its clips.
+a frame, encoded by it; and, if one is given, a walk between anchors of a generator. Each is drawn
+in full and, in turns with that, by what a user would do otherwise, pixels interpolated between
+frames and half the resolution, and by reuse. Then edits: a tenth of a picture is changed, and only
+what that reaches is decoded again. Writes docs/frames.md and its clip.
 """
 
 import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,12 +38,15 @@ from frdiff.frames import (
     walk,
 )
 from frdiff.frames.comparing import psnr
+
+sys.path.append(str(Path(__file__).parents[1]))
+
 from training.data import motifs
 
 SPEEDS = (1.5, 2.0, 3.0)
 ENDS = ("red apple", "panda face", "hamburger", "wolf", "red heart")
 PANNED = ("panda face", "red apple", "wolf", "penguin")
-SHOWN = {"emoji-gan": ("full", "1.5x: tuned", "3x: tuned", "3x: pixels, linear")}
+SHOWN = {"walk": ("full", "3x: tuned", "3x: pixels, linear")}
 PAGE, CLIPS = Path("docs/frames.md"), Path("docs")
 
 
@@ -56,7 +60,7 @@ class Case:
     make: Callable[[Tensor], Any] | None = None
 
 
-def cases(num_frames: int) -> list[Case]:
+def cases(num_frames: int, folder: Path | None) -> list[Case]:
     """All clips."""
     vae = frdiff.load_model("emoji").vae.eval()
     pictures, captions, _ = motifs()
@@ -71,13 +75,15 @@ def cases(num_frames: int) -> list[Case]:
     shown = [pictures[captions.index(name)] for name in ENDS]
     canvas = torch.cat([pictures[captions.index(name)] for name in PANNED], dim=2)
     pan = torch.stack([canvas[..., x : x + 64] for x in range(num_frames)])
-    generator, names = load_generator("emoji-gan")
-    anchors = generator.anchors[[names.index(name) for name in ENDS]]
-    return [
+    found = [
         Case("walk", vae.decoder, walk(encode(torch.stack(shown)), num_frames), decode),
         Case("pan", vae.decoder, encode(pan), decode),
-        Case("emoji-gan", generator, walk(anchors, num_frames)),
     ]
+    if folder is not None:
+        generator, names = load_generator(folder)
+        anchors = generator.anchors[[names.index(name) for name in ENDS]]
+        found.append(Case("generator", generator, walk(anchors, num_frames)))
+    return found
 
 
 def policies(case: Case) -> dict[str, FramePolicy]:
@@ -202,15 +208,14 @@ def page(
         f"medians of {options.rounds} rounds in turns. dB to the full clip, of all its pixels;",
         "flicker: mean change from frame to frame, over the full clip's. *Walk*: between five",
         "pictures in the latents of `emoji`'s VAE. *Pan*: four pictures side by side, panned by a",
-        "pixel a frame, encoded. *emoji-gan*: between five anchors of that generator. The policy:",
-        "interval, order, targets (none: whole frames), placing.",
+        "pixel a frame, encoded. The policy: interval, order, targets, placing; `none` stores no",
+        "features, so that whole frames are interpolated.",
         "",
     ]
     for name, outcomes in found.items():
         lines += [f"## {name.capitalize()}", "", *_table(outcomes, chosen[name]), ""]
     lines += [
-        "![The walk of emoji-gan in full, with reuse, and with pixels interpolated]"
-        "(frames-emoji-gan.gif)",
+        "![The walk in full, with reuse, and with pixels interpolated](frames-walk.gif)",
         "",
         EDITS,
         "| pixels | edited | MACs | difference | dB to plain | speed-up | kept MiB |",
@@ -259,6 +264,7 @@ def _table(outcomes: list[ClipOutcome], chosen: dict[str, FramePolicy]) -> list[
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--generator", type=Path, help="folder of a trained generator")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -267,7 +273,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     found: dict[str, list[ClipOutcome]] = {}
     chosen: dict[str, dict[str, FramePolicy]] = {}
-    for case in track(cases(options.frames), "clips"):
+    for case in track(cases(options.frames, options.generator), "clips"):
         chosen[case.name] = policies(case)
         outcomes = found[case.name] = compare(
             case.network,

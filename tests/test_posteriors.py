@@ -2,15 +2,19 @@
 
 import json
 import pickle
+import resource
 import shutil
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKLCogVideoX,
     AutoencoderKLLTXVideo,
     AutoencoderKLWan,
+    AutoencoderRAE,
     AutoencoderTiny,
 )
 from safetensors.torch import save_file
@@ -155,6 +159,21 @@ def test_a_pickled_dataset_takes_no_posteriors_along(whole, vae):
     assert torch.equal(pickle.loads(text).sample(range(ITEMS)), batch)
 
 
+@pytest.mark.parametrize("labels", ["abcdefghij", torch.arange(ITEMS)], ids=["text", "tensor"])
+def test_labels_come_beside_their_latents(whole, vae, labels):
+    data = posteriors.CachedPosteriors(whole, vae, MADE, labels=labels)
+    plain = posteriors.CachedPosteriors(whole, vae, MADE)
+    for index in (0, 7, -1):
+        torch.manual_seed(4)
+        latent, label = data[index]
+        torch.manual_seed(4)
+        assert torch.equal(latent, plain[index]) and label == labels[index]
+    (_, batch), *_ = DataLoader(data, batch_size=4)
+    assert list(batch) == list(labels[:4])
+    with pytest.raises(ValueError, match=f"labels must be {ITEMS}, one a picture, got 3"):
+        posteriors.CachedPosteriors(whole, vae, MADE, labels=labels[:3])
+
+
 @pytest.mark.parametrize("index", [ITEMS, -ITEMS - 1])
 def test_there_is_no_picture_beyond_the_last(whole, vae, index):
     data = posteriors.CachedPosteriors(whole, vae, MADE)
@@ -244,6 +263,35 @@ def test_a_vae_without_posterior_has_its_latents_stored(tmp_path, pictures):
     data = posteriors.CachedPosteriors(tmp_path, tiny, "")
     assert torch.equal(data[1], data[1])
     assert torch.allclose(data[1], tiny.encode(pictures[1:2]).latents[0], rtol=ROUNDING)
+
+
+@torch.no_grad()
+def test_a_deep_compression_autoencoder_has_its_latents_stored_and_scaled(tmp_path, pictures):
+    torch.manual_seed(0)
+    deep = AutoencoderDC(
+        in_channels=3, latent_channels=4, encoder_block_types=("ResBlock",) * 2,
+        decoder_block_types=("ResBlock",) * 2, encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8), encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1), encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()), scaling_factor=0.5,
+    ).eval()  # fmt: skip
+    assert posteriors.build(deep, pictures, tmp_path, "").tensors == ("latent",)
+    latent = posteriors.CachedPosteriors(tmp_path, deep, "")[1]
+    assert torch.allclose(latent, 0.5 * deep.encode(pictures[1:2]).latent[0], atol=1e-3)
+
+
+@torch.no_grad()
+def test_latents_that_are_scaled_while_encoding_are_not_scaled_again(tmp_path, pictures):
+    torch.manual_seed(0)
+    vae = AutoencoderRAE(
+        encoder_type="mae", encoder_patch_size=4, encoder_num_hidden_layers=1,
+        decoder_hidden_size=16, decoder_num_hidden_layers=1, decoder_num_attention_heads=2,
+        decoder_intermediate_size=16, patch_size=4, encoder_input_size=16, image_size=16,
+        latents_mean=[[[0.5]]], latents_std=[[[4.0]]], scaling_factor=0.5,
+    ).eval()  # fmt: skip
+    posteriors.build(vae, pictures[:2], tmp_path, "")
+    latent = posteriors.CachedPosteriors(tmp_path, vae, "")[1]
+    assert torch.allclose(latent, vae.encode(pictures[1:2]).latent[0], atol=1e-3)
 
 
 def test_a_vae_that_says_nothing_of_its_scale_is_refused_unless_unscaled(tmp_path, pictures):
@@ -336,10 +384,14 @@ FIELDS = [
     (put("dtype", value="float32"), "dtype must be 'float16'"),
     (drop("dtype"), "missing"),
     (put("shards", 1, value=ANY), "content is"),
-    (put("shards", 1, value=None), "content is"),
-    (put("shards", 1, value="../x"), "a shard's SHA-256 must be digits"),
+    (put("shards", 1, value=None), "must tell of the same ones"),
+    (put("shards", 1, value="../x"), "a SHA-256 in shards must be digits"),
     (put("shards", value={}), "shards must be a list"),
     (drop("shards"), "missing"),
+    (put("pictures", 1, value=None), "must tell of the same ones"),
+    (put("pictures", 1, value="../x"), "a SHA-256 in pictures must be digits"),
+    (put("pictures", value=[]), "pictures must be 4, got 0"),
+    (drop("pictures"), "missing"),
     (put("content", value=ANY), "content is"),
     (put("content", value=None), "content is"),
     (drop("content"), "missing"),
@@ -353,7 +405,8 @@ def test_each_field_of_the_manifest_is_checked(cache, vae, change, match):
 
 
 def unbuilt(content):
-    content |= {"shards": [None] * 4, "content": None, "tensors": None, "shape": None}
+    none = [None] * 4
+    content |= {"shards": none, "pictures": none, "content": None, "tensors": None, "shape": None}
 
 
 def test_a_manifest_of_nothing_built_is_refused(cache, vae):
@@ -520,6 +573,70 @@ def test_a_build_writes_over_no_other(cache, vae, pictures, changes, match):
     with pytest.raises(ValueError, match=match):
         posteriors.build(vae, pictures[: changes.get("items")], cache, made, BATCH, size)
     assert contents(cache) == before
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "stopped"])
+@pytest.mark.parametrize("damaged", [True, False], ids=["damaged", "whole"])
+def test_a_build_takes_no_other_pictures_for_those_it_has(
+    cache, vae, pictures, encoded, ended, damaged
+):
+    if not ended:
+        (cache / MANIFEST).rename(cache / UNFINISHED)
+    if damaged:
+        cut(cache)
+    before, other = contents(cache), pictures.clone()
+    other[7, 0, 0, 0] *= -1
+    with pytest.raises(ValueError, match=r"pictures 6 to 8 are not those .* shard-00002"):
+        posteriors.build(vae, other, cache, MADE, **SIZES)
+    assert not encoded and contents(cache) == before
+
+
+def test_pictures_with_ids_are_told_apart_by_them(vae, pictures, tmp_path, encoded):
+    names = [f"picture {number}" for number in range(ITEMS)]
+
+    def build(ids, pictures=pictures):
+        return posteriors.build(vae, pictures, tmp_path, MADE, **SIZES, ids=ids)
+
+    with pytest.raises(OSError, match="picture 7"):
+        build(names, Stopping(pictures, 7))
+    encoded.clear()
+    build(names, Stopping(pictures, 0))  # a shard that is kept is not read
+    assert sum(encoded) == ITEMS - 2 * SHARD
+    for ids in ([*names[:4], "other", *names[5:]], None):
+        with pytest.raises(ValueError, match=r"pictures \d to \d are not those"):
+            build(ids)
+    with pytest.raises(ValueError, match="an id for each of 10 pictures, got 9"):
+        build(names[1:])
+    with pytest.raises(TypeError, match="ids must be a list of texts"):
+        build([*range(ITEMS)])
+
+
+def test_a_full_disk_is_told_of_and_a_build_goes_on_with_room(
+    whole, vae, pictures, tmp_path, encoded
+):
+    size = (whole / shard_name(0)).stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
+        with pytest.raises(OSError, match=r"shard-00000.safetensors cannot be written: .*go"):
+            posteriors.build(vae, pictures, tmp_path, MADE, **SIZES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not contents(tmp_path)
+    posteriors.build(vae, pictures, tmp_path, MADE, **SIZES)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_encoded(
+    vae, pictures, tmp_path, encoded
+):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "within"):
+        with pytest.raises(OSError, match=r"cannot be written to: .*choose another folder"):
+            posteriors.build(vae, pictures, folder, MADE)
+    assert not encoded
 
 
 BAD = {

@@ -1,11 +1,12 @@
 import json
 
 import pytest
+import torch
 from PIL import Image
 
 from command_line import run, the_line
 from frdiff import load_policy
-from frdiff.frames import FramePolicy
+from frdiff.frames import FramePolicy, StyleGenerator
 
 SHORT = ["--frames", 12, "--rounds", 1]
 
@@ -55,6 +56,19 @@ def test_a_pipeline_without_a_vae_is_refused():
     assert "has no VAE" in the_line(run("walk", "digits", "1", "2"))
 
 
-def test_names_that_a_generator_does_not_know_are_told():
-    said = the_line(run("walk", "emoji-gan", "red apple", "blue apple"))
-    assert "knows no blue apple" in said
+def test_a_generator_walks_between_its_anchors(tmp_path):
+    torch.manual_seed(0)
+    StyleGenerator(8, 16, (8, 8), num_anchors=3).save_pretrained(tmp_path)
+    (tmp_path / "captions.json").write_text(json.dumps(["apple", "bear", "cup"]))
+    options = [*SHORT, "--targets", "none", "--output", tmp_path / "clip", "--json"]
+    result = run("walk", tmp_path, "apple", "cup", *options)
+    rows = json.loads(result.stdout)["rows"]
+    assert rows[1]["macs_ratio"] == pytest.approx(7 / 12)
+    said = the_line(run("walk", tmp_path, "apple", "blue apple"))
+    assert "knows no blue apple" in said and "cup" in said
+
+
+def test_a_folder_must_name_the_anchors(tmp_path):
+    StyleGenerator(8, 16, (8, 8), num_anchors=3).save_pretrained(tmp_path)
+    (tmp_path / "captions.json").write_text("[]")
+    assert "must name 3 anchors" in the_line(run("walk", tmp_path, "apple", "cup"))

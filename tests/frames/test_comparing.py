@@ -1,4 +1,4 @@
-"""Clips compared: walks lead through their ends, and what is told of clips can be checked by hand."""
+"""Clips compared: walks lead through their ends, and figures can be checked by hand."""
 
 import pytest
 import torch

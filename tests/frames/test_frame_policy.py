@@ -97,5 +97,5 @@ def test_bad_fields_are_refused(arguments, said):
 
 
 def test_a_sampling_loop_has_no_frames(pipe):
-    with pytest.raises(ValueError, match="frdiff.frames.draw"):
+    with pytest.raises(ValueError, match=r"frdiff\.frames\.draw"):
         apply(pipe, FramePolicy(2))

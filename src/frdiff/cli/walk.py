@@ -38,8 +38,10 @@ Make = Callable[["Tensor"], Any] | None
 
 def walk(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="emoji-gan, or a pipeline with an image VAE.")],
-    ends: Annotated[list[str], typer.Argument(help="Two or more: prompts, or names of emoji.")],
+    model: Annotated[
+        str, typer.Argument(help="A pipeline with an image VAE, or the folder of a generator.")
+    ],
+    ends: Annotated[list[str], typer.Argument(help="Two or more: prompts, or names of anchors.")],
     frames: Annotated[int, typer.Option(min=10, help="Of the clip.")] = 60,
     policy: Annotated[
         Path | None, typer.Option("--policy", help="A policy file for frames.")
@@ -109,13 +111,13 @@ def _ends(
     """The network, what makes a frame of a latent, and the latents to walk between."""
     import torch
 
-    from frdiff.frames import load_generator
+    from frdiff.frames.generator import is_generator, load_generator
     from frdiff.models import GUIDANCE, INPUTS
     from frdiff.sampling import sample
 
     if len(ends) < 2:
         raise ValueError(f"a walk needs two ends or more, got {ends}")
-    if model == "emoji-gan":
+    if is_generator(model):
         generator, names = load_generator(model)
         unknown = [end for end in ends if end not in names]
         if unknown:

@@ -7,6 +7,7 @@ from frdiff.frames.comparing import ClipOutcome, animate, compare, walk
 from frdiff.frames.drawing import Drawing, draw
 from frdiff.frames.generator import StyleGenerator, load_generator
 from frdiff.frames.regions import Regions, regions
+from frdiff.frames.streaming import Stream, streaming
 from frdiff.frames.tuning import tune
 from frdiff.policy import FramePolicy
 
@@ -15,12 +16,14 @@ __all__ = [
     "Drawing",
     "FramePolicy",
     "Regions",
+    "Stream",
     "StyleGenerator",
     "animate",
     "compare",
     "draw",
     "load_generator",
     "regions",
+    "streaming",
     "tune",
     "walk",
 ]

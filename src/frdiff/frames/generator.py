@@ -1,4 +1,4 @@
-"""A small style-based GAN generator, for walks through its latent space; `emoji-gan` is one."""
+"""A small style-based GAN generator, for walks through its latent space."""
 
 import json
 import math
@@ -10,11 +10,10 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["StyleGenerator", "load_generator"]
+__all__ = ["StyleGenerator", "is_generator", "load_generator"]
 
 SLOPE = 0.2
 SIDE = 8
-MODELS = Path(__file__).parents[1] / "models"
 
 
 class StyleConvolution(nn.Module):
@@ -106,20 +105,29 @@ class StyleGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.conv_out(F.leaky_relu(x, SLOPE))
 
 
-def load_generator(name: str = "emoji-gan") -> tuple[StyleGenerator, list[str]]:
-    """A generator that ships with the package, in float32, and the names of its anchors.
+def load_generator(folder: str | Path) -> tuple[StyleGenerator, list[str]]:
+    """A trained generator, in float32, and the names of its anchors.
+
+    Args:
+        folder: in which `python -m training.train_emoji_gan` has written.
 
     Raises:
-        ValueError: no such generator.
+        ValueError: it holds no generator with a name for each of its anchors.
     """
-    folder = MODELS / name
-    if not (folder / "config.json").is_file() or not _is_plain(name):
-        known = sorted(path.parent.name for path in MODELS.glob("*/config.json"))
-        raise ValueError(f"no shipped generator {name!r}; there is: {', '.join(known)}")
-    names: list[str] = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+    folder = Path(folder)
+    if not is_generator(folder):
+        raise ValueError(f"{folder} holds no {StyleGenerator.__name__}")
     generator = StyleGenerator.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    return generator.float().eval(), names
+    names = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
+    if not isinstance(names, list) or len(names) != len(generator.anchors):
+        raise ValueError(f"{folder}/captions.json must name {len(generator.anchors)} anchors")
+    return generator.float().eval(), [str(name) for name in names]
 
 
-def _is_plain(name: str) -> bool:
-    return Path(name).name == name
+def is_generator(folder: str | Path) -> bool:
+    """Whether a folder holds a generator."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        return False
+    config = json.loads(path.read_text(encoding="utf-8"))
+    return isinstance(config, dict) and config.get("_class_name") == StyleGenerator.__name__

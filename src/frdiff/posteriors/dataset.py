@@ -23,9 +23,10 @@ from frdiff.posteriors.manifest import (
 __all__ = ["CachedPosteriors"]
 
 WHOLE = (torch.int64, torch.int32)
+SCALE_WHILE_ENCODING = ("AutoencoderRAE",)  # what their configuration says is done already
 
 
-class CachedPosteriors(Dataset[Tensor]):
+class CachedPosteriors(Dataset[Any]):
     """A latent per picture, drawn from its posterior whenever it is asked for.
 
     `dataset[i]` is float32 of the shape of a latent, as a denoiser is trained on it:
@@ -42,6 +43,8 @@ class CachedPosteriors(Dataset[Tensor]):
         vae: that encoded it, with the same weights in the same type; on any device.
         preprocessing: that was given to `build`.
         scaled: False gives latents as the VAE decodes them.
+        labels: what belongs to each picture, in the order in which they were encoded. With them
+            `dataset[i]` is a latent and its label.
 
     Attributes:
         manifest: what the folder holds.
@@ -49,7 +52,8 @@ class CachedPosteriors(Dataset[Tensor]):
     Raises:
         FileNotFoundError: no such folder, or nothing built in it.
         ValueError: another VAE or preprocessing; a manifest that is not valid; a shard that is
-            missing, too many, or not as the manifest says; a VAE that says nothing of its scale.
+            missing, too many, or not as the manifest says; a VAE that says nothing of its scale;
+            another number of labels than of pictures.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class CachedPosteriors(Dataset[Tensor]):
         preprocessing: str | Mapping[str, Any],
         *,
         scaled: bool = True,
+        labels: Sequence[Any] | Tensor | None = None,
     ) -> None:
         self.folder = Path(folder)
         path = self.folder / MANIFEST
@@ -70,6 +75,9 @@ class CachedPosteriors(Dataset[Tensor]):
         self.manifest.source.check_same(Source.of(vae, preprocessing), path)
         if self.manifest.shape is None or self.manifest.missing:
             raise ValueError(f"{path} tells of shards that are still to be built; build again")
+        if labels is not None and len(labels) != len(self):
+            raise ValueError(f"labels must be {len(self)}, one a picture, got {len(labels)}")
+        self.labels = labels
         plain = torch.zeros(1), torch.ones(1)
         self._shift, self._scale = _scaling(vae, self.manifest.shape) if scaled else plain
         _check_shards(self.folder, self.manifest)
@@ -78,12 +86,15 @@ class CachedPosteriors(Dataset[Tensor]):
     def __len__(self) -> int:
         return self.manifest.items
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.sample([index])[0]
+    def __getitem__(self, index: int) -> Any:
+        return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
-        """A latent per index; a `DataLoader` asks for its batches so."""
-        return list(self.sample(indices))
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """A latent per index, and its label; a `DataLoader` asks for its batches so."""
+        latents = list(self.sample(indices))
+        if self.labels is None:
+            return latents
+        return [(z, self.labels[index]) for z, index in zip(latents, indices, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_mapped": {}}
@@ -127,6 +138,8 @@ class CachedPosteriors(Dataset[Tensor]):
 
 def _scaling(vae: Any, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The shift and scale of latents, which broadcast with (N, C, ...)."""
+    if type(vae).__name__ in SCALE_WHILE_ENCODING:
+        return torch.zeros(1), torch.ones(1)
     # LTX keeps them as buffers.
     config = dict(vae.named_buffers(recurse=False)) | dict(vae.config)
     mean, std = config.get("latents_mean"), config.get("latents_std")

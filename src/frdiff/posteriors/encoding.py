@@ -1,5 +1,6 @@
 """Encode pictures once, and store the moments of their posteriors shard by shard."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -26,11 +27,11 @@ from frdiff.posteriors.manifest import (
     shard_name,
     write_manifest,
 )
+from frdiff.posteriors.pictures import add_contents, batch_of, check_ids, digest_of_ids
 
 __all__ = ["build"]
 
 MAX_BATCH = 2**16
-SLACK = 1e-3  # of what rounds beyond [-1, 1]
 
 
 def build(
@@ -41,13 +42,16 @@ def build(
     batch_size: int = 32,
     shard_size: int = 256,
     *,
+    ids: Sequence[str] | None = None,
     workers: int = 0,
 ) -> Manifest:
     """The manifest of posteriors that are in `folder` afterwards, encoded unless they are there.
 
-    Means and standard deviations are stored in float16, which rounds them to 11 bits. A build that
-    was stopped goes on after its last whole shard when it is called again; what it ends in is the
-    same, byte for byte, if `batch_size` is. In memory is one shard at a time.
+    Means and standard deviations are stored in float16, which rounds them to 11 bits: of a
+    posterior narrower than 2^-11 of its mean the rounding shows. A build that was stopped goes on
+    after its last whole shard when it is called again; what it ends in is the same, byte for byte,
+    if `batch_size` is. In memory is one shard at a time, and the bytes of its file. One process at
+    a time builds in a folder.
 
     Args:
         vae: of diffusers, on the device and in the type in which it is to encode. One without a
@@ -61,39 +65,62 @@ def build(
             reads must say the same.
         batch_size: pictures encoded at once.
         shard_size: pictures in a file.
+        ids: a text for every picture, by which it is told from others. Without them the contents
+            tell, so that a build called again reads all pictures, though it encodes none twice.
         workers: processes that load pictures; 0 loads them in this one.
 
     Raises:
-        ValueError: the folder is of another VAE, preprocessing, number of pictures or shard size;
+        ValueError: the folder is of another VAE, preprocessing, shard size, or of other pictures;
             pictures are out of range; or what the VAE makes of them does not fit float16.
-        TypeError: pictures have no length, or are no floating point tensors.
+        TypeError: pictures have no length, or are no floating point tensors; ids are no texts.
+        OSError: the folder cannot be written to, or the disk is full. Whole shards are kept.
     """
     check_int("batch_size", batch_size, 1, MAX_BATCH)
     if not hasattr(pictures, "__len__"):
         raise TypeError(f"pictures must have a length, got {quote(pictures)}")
     items = len(pictures)
-    shards = (None,) * shard_count(items, shard_size)
+    none = (None,) * shard_count(items, shard_size)
+    check_ids(ids, items)
     folder = Path(folder)
-    begun = Manifest(Source.of(vae, preprocessing), items, shard_size, shards)
-    folder.mkdir(parents=True, exist_ok=True)
+    begun = Manifest(Source.of(vae, preprocessing), items, shard_size, none, none)
     manifest = _resumed(folder, begun)
+    missing = set(manifest.missing)
+    kept = [number for number in range(len(none)) if number not in missing]
+    if ids is not None:
+        for number in kept:
+            _check_pictures(folder, manifest, number, digest_of_ids(ids, manifest.rows(number)))
+    if missing:
+        _check_writable(folder)
 
+    # Kept shards come first: nothing is encoded beside pictures that are not theirs.
     batches = {
         number: [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)]
-        for number, rows in ((number, manifest.rows(number)) for number in manifest.missing)
+        for number in (*(kept if ids is None else ()), *manifest.missing)
+        for rows in [manifest.rows(number)]
     }
     loader = DataLoader(
         pictures,  # type: ignore[arg-type]
         batch_sampler=[list(batch) for rows in batches.values() for batch in rows],
         num_workers=workers,
-        collate_fn=_batch_of,
+        collate_fn=batch_of,
         generator=torch.Generator(),  # leaves the global one as it is
     )
     err = Console(stderr=True)
     bar = track(loader, "encoding", console=err, transient=True, disable=not err.is_terminal)
-    encoded = (_moments(vae, batch) for batch in bar)
+    loaded = iter(bar)
     for number, rows in batches.items():
-        manifest = _stored(folder, manifest, number, list(islice(encoded, len(rows))))
+        contents, parts = hashlib.sha256(), []
+        for batch in islice(loaded, len(rows)):
+            add_contents(contents, batch)
+            if number in missing:
+                parts.append(_moments(vae, batch))
+        told = contents.hexdigest()
+        if ids is not None:
+            told = digest_of_ids(ids, manifest.rows(number))
+        if parts:
+            manifest = _stored(folder, manifest, number, parts, told)
+        else:
+            _check_pictures(folder, manifest, number, told)
     if (folder / UNFINISHED).is_file():
         (folder / UNFINISHED).replace(folder / MANIFEST)
     return manifest
@@ -121,33 +148,34 @@ def _resumed(folder: Path, begun: Manifest) -> Manifest:
         digest if digest is not None and _is_there(folder / shard_name(number), digest) else None
         for number, digest in enumerate(known.shards)
     )
-    if None in whole and path.name == MANIFEST:
-        path.replace(folder / UNFINISHED)
-    return replace(known, shards=whole)
+    told = tuple(a and b for a, b in zip(whole, known.pictures, strict=True))
+    return replace(known, shards=whole, pictures=told)
 
 
 def _is_there(path: Path, digest: str) -> bool:
     return path.is_file() and sha256_of(path) == digest
 
 
-def _batch_of(pictures: list[Any]) -> Tensor:
-    """The pictures as a batch."""
-    for picture in pictures:
-        if not isinstance(picture, Tensor) or not picture.is_floating_point():
-            raise TypeError(
-                f"a picture must be a floating point tensor, got {quote(picture)}; where there is "
-                "more in an item than a picture, give the pictures alone"
-            )
-        if picture.shape != pictures[0].shape:
-            raise ValueError(
-                f"pictures must be of one shape, got {[*picture.shape]} beside "
-                f"{[*pictures[0].shape]}; make a cache for every shape"
-            )
-    batch = torch.stack(pictures)
-    low, high = batch.min().item(), batch.max().item()
-    if not -1 - SLACK <= low <= high <= 1 + SLACK:  # NaN is not, either
-        raise ValueError(f"pictures must be in [-1, 1], got {low:g} to {high:g}")
-    return batch
+def _check_pictures(folder: Path, manifest: Manifest, number: int, told: str) -> None:
+    """Refuse other pictures than those that a shard was made of."""
+    if manifest.pictures[number] != told:
+        rows = manifest.rows(number)
+        raise ValueError(
+            f"{folder} is of other posteriors: pictures {rows[0]} to {rows[-1]} are not those that "
+            f"{shard_name(number)} was made of, by their ids or contents; build in another folder, "
+            "or delete this one"
+        )
+
+
+def _check_writable(folder: Path) -> None:
+    """Make the folder, and refuse it where nothing can be written there."""
+    probe = folder / "probe.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written to: {error}; choose another folder") from error
 
 
 @torch.no_grad()
@@ -186,7 +214,7 @@ def _half(name: str, value: Tensor) -> Tensor:
 
 
 def _stored(
-    folder: Path, manifest: Manifest, number: int, parts: list[dict[str, Tensor]]
+    folder: Path, manifest: Manifest, number: int, parts: list[dict[str, Tensor]], told: str
 ) -> Manifest:
     """The manifest with one shard more, which is in the folder."""
     shapes = {tuple(value.shape[1:]) for part in parts for value in part.values()}
@@ -197,21 +225,40 @@ def _stored(
             f"latents must be of one shape, got {sorted(shapes)} up to picture "
             f"{manifest.rows(number)[-1]}; make a cache for every shape of pictures"
         )
+    tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     path = folder / shard_name(number)
     temporary = path.with_suffix(".tmp")
-    temporary.unlink(missing_ok=True)
-    temporary.touch()
-    mode = temporary.stat().st_mode
-    save_file({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, temporary)
-    temporary.chmod(mode)  # safetensors lets only the owner read, whatever others may
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    shards = list(manifest.shards)
-    shards[number] = sha256_of(temporary)
-    manifest = replace(
-        manifest, shards=tuple(shards), tensors=tuple(parts[0]), shape=next(iter(shapes))
-    )
-    # First what tells of the shard: a shard that nothing tells of could be anyone's.
-    write_manifest(manifest, folder / UNFINISHED)
-    temporary.replace(path)
+    try:
+        digest = _written(tensors, temporary)
+        shards, pictures = list(manifest.shards), list(manifest.pictures)
+        shards[number], pictures[number] = digest, told
+        manifest = replace(
+            manifest,
+            shards=tuple(shards),
+            pictures=tuple(pictures),
+            tensors=tuple(tensors),
+            shape=next(iter(shapes)),
+        )
+        # First what tells of the shard: a shard that nothing tells of could be anyone's.
+        write_manifest(manifest, folder / UNFINISHED)
+        (folder / MANIFEST).unlink(missing_ok=True)  # where a shard was found damaged
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            f"{path} cannot be written: {error}; make room or let it be written, and build again, "
+            "which goes on after the last whole shard"
+        ) from error
     return manifest
+
+
+def _written(tensors: dict[str, Tensor], path: Path) -> str:
+    """The SHA-256 of a new file, which is on the disk."""
+    # Not by save_file: it has a temporary of its own, which stays if it is killed.
+    content = save(tensors)
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(content).hexdigest()

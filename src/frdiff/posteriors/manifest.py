@@ -120,6 +120,8 @@ class Manifest:
             None before the first shard.
         shape: of one picture's latent, without the batch. None before the first shard.
         shards: SHA-256 of each shard's file; None of one that is still to be built.
+        pictures: SHA-256 of the pictures in each shard, or of their ids where `build` was given
+            those; None of one that is still to be built.
         dtype: of the tensors.
     """
 
@@ -127,6 +129,7 @@ class Manifest:
     items: int
     shard_size: int
     shards: tuple[str | None, ...]
+    pictures: tuple[str | None, ...]
     tensors: tuple[str, ...] | None = None
     shape: tuple[int, ...] | None = None
     dtype: str = DTYPE
@@ -135,12 +138,16 @@ class Manifest:
         count = shard_count(self.items, self.shard_size)
         if self.dtype != DTYPE:
             raise ValueError(f"dtype must be {DTYPE!r}, got {quote(self.dtype)}")
-        object.__setattr__(self, "shards", tuple(checked_list("shards", self.shards)))
-        if len(self.shards) != count:
-            raise ValueError(f"shards must be {count}, got {len(self.shards)}")
-        for known in self.shards:
-            if known is not None:
-                _check_hash("a shard's SHA-256", known, SHA256)
+        for name in ("shards", "pictures"):
+            digests = tuple(checked_list(name, getattr(self, name)))
+            if len(digests) != count:
+                raise ValueError(f"{name} must be {count}, got {len(digests)}")
+            for known in digests:
+                if known is not None:
+                    _check_hash(f"a SHA-256 in {name}", known, SHA256)
+            object.__setattr__(self, name, digests)
+        if any((a is None) != (b is None) for a, b in zip(self.shards, self.pictures, strict=True)):
+            raise ValueError("shards and pictures must tell of the same ones")
         if not any(self.shards) and self.tensors is None and self.shape is None:
             return
         object.__setattr__(self, "tensors", tuple(checked_list("tensors", self.tensors)))
