@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-memory bench-guidance tune models docs-models
+.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-memory bench-guidance bench-frames tune models docs-models
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -54,6 +54,9 @@ bench-memory: $(READY)  ## What fewer bytes cost, in dB and seconds (a quarter o
 
 bench-guidance: $(READY)  ## Shipped policies at every guidance, within their range and beyond.
 	$(BIN)/python bench/guidance.py
+
+bench-frames: $(READY)  ## Reuse from frame to frame, and edits, on the shipped VAE (minutes).
+	$(BIN)/python bench/frames.py
 
 tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 	for case in "emoji dpm++ 25 2 1-8" "emoji dpm++ 25 3 1-8" "emoji dpm++ 25 3.5 1-8" \
