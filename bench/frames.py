@@ -294,3 +294,7 @@ def main() -> None:
     text = "\n".join(page(found, chosen, edited, options))
     PAGE.write_text(text + "\n", encoding="utf-8")
     print(PAGE)
+
+
+if __name__ == "__main__":
+    main()

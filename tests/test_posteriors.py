@@ -669,7 +669,7 @@ def test_what_half_precision_does_not_hold_is_refused(pictures, tmp_path, bias):
 
 
 @pytest.mark.parametrize(
-    "made", [5, None, {1, 2}, {"size": object()}, {"size": torch.inf}], ids=str
+    "made", [5, None, {1, 2}, {"size": object()}, {"size": torch.inf}], ids=range(5)
 )
 def test_preprocessing_is_a_text_or_an_object_of_json(vae, pictures, tmp_path, made):
     with pytest.raises(TypeError, match="preprocessing must be"):
