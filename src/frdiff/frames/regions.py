@@ -135,17 +135,19 @@ class Regions:
         self.macs += 0 if computed is None else computed.numel() * each
 
     def _normed(self, norm: nn.GroupNorm, forward: Any, x: Tensor) -> Tensor:
-        """A group norm by the means and variances of the first picture."""
-        rows = x.reshape(len(x), norm.num_groups, -1).float()
+        """A group norm by the means and variances of the first picture: a scale and a shift."""
         if norm not in self._norms:
-            variance, mean = torch.var_mean(rows, dim=2, unbiased=False, keepdim=True)
-            self._norms[norm] = mean, torch.rsqrt(variance + norm.eps)
-        mean, scale = self._norms[norm]
-        y = ((rows - mean) * scale).reshape(x.shape).to(x.dtype)
-        if not norm.affine:
-            return y
-        shape = (1, -1) + (1,) * (x.dim() - 2)
-        return y * norm.weight.reshape(shape) + norm.bias.reshape(shape)
+            rows = x.reshape(len(x), norm.num_groups, -1).float()
+            variance, mean = torch.var_mean(rows, dim=2, unbiased=False)
+            form = (len(x), -1, *[1] * (x.dim() - 2))
+            each = norm.num_channels // norm.num_groups
+            scale = torch.rsqrt(variance + norm.eps).repeat_interleave(each, dim=1)
+            scale = scale if norm.weight is None else scale * norm.weight.float()
+            shift = -mean.repeat_interleave(each, dim=1) * scale
+            shift = shift if norm.bias is None else shift + norm.bias.float()
+            self._norms[norm] = scale.reshape(form), shift.reshape(form)
+        scale, shift = self._norms[norm]
+        return torch.addcmul(shift, x.float(), scale).to(x.dtype)
 
 
 def regions(network: nn.Module, *, hold_norms: bool = True) -> Regions:

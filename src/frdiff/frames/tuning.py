@@ -30,13 +30,13 @@ def tune(
 ) -> FramePolicy:
     """The frame policy that comes nearest to the full clip, in MACs `speedup` times fewer.
 
-    All targets, orders and placings are drawn once each, with as many keyframes as there is room
-    for: what `inputs` move like decides, so take a clip like those to come, of 20 frames or more.
+    All targets, orders and placings are drawn once each, at the interval that is as fast on a long
+    clip: what `inputs` move like decides, so take one like those to come, of 20 frames or more.
 
     Args:
         network, make: see `draw`.
         inputs: (N, ...), a clip.
-        speedup: of the network, in MACs, above 1.
+        speedup: of the network, in MACs, above 1; kept to 5 %, and but for a clip's last keyframe.
         on_clip: called with the clips drawn so far, and all.
 
     Raises:
@@ -50,8 +50,8 @@ def tune(
     choices = list(product(TARGETS, ORDERS, PLACINGS))
     for number, (targets, order, placing) in enumerate(choices):
         price = prices[targets]
-        interval = None if price is None else _interval(len(inputs), speedup, price)
-        if interval is not None:
+        interval = None if price is None else _interval(speedup, price)
+        if interval is not None and interval < len(inputs) - 1:
             policy = FramePolicy(interval, order, targets, placing)
             drawing = draw(network, inputs, policy, make)
             pairs = zip(drawing, full, strict=True)
@@ -84,7 +84,13 @@ def _price(
     return (ratio * FEW - stats.keyframes) / (FEW - stats.keyframes)
 
 
-def _interval(num_frames: int, speedup: float, price: float) -> float | None:
-    """The least interval with which a clip of so many frames is as fast; None if none is."""
-    keyframes = int(num_frames * (1 / speedup - price) / (1 - price))
-    return (num_frames - 1) / (keyframes - 1) if keyframes >= 2 else None
+def _interval(speedup: float, price: float) -> float | None:
+    """The interval at which a long clip is as fast; None if none is.
+
+    One that is nearly whole is taken for that: keyframes at even distances are worth more than the
+    twentieth of the speed that it costs.
+    """
+    if price * speedup >= 1:
+        return None
+    interval = (1 - price) / (1 / speedup - price)
+    return float(int(interval)) if interval - int(interval) <= interval / 20 else interval
