@@ -56,7 +56,7 @@ def walk(
     ] = "all",
     placing: Annotated[
         str, typer.Option(help='Keyframes lie "even", or as the latent "moves".')
-    ] = ("even"),
+    ] = "even",
     guidance: Guidance = None,
     seed: Seed = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Timing rounds.")] = 3,

@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from frdiff.calls import tensor_of
 from frdiff.compare import draw_grid
-from frdiff.frames.drawing import draw
+from frdiff.frames.drawing import draw, in_full
 from frdiff.policy import Policy
 from frdiff.stats import Stats
 
@@ -108,17 +107,13 @@ def compare(
         rounds: of drawing them all; a first one, that looks at the network, does not count.
         on_clip: called after each clip.
     """
-    full: Callable[[Tensor], Any] = make or network
 
     def drawn(name: str) -> tuple[Tensor, Stats | None]:
-        if name in policies:
-            drawing = draw(network, inputs, policies[name], make)
-            frames = [frame.clamp(-1, 1).cpu() for frame in drawing]
-            return torch.cat(frames), drawing.stats
-        one = others.get(name, full)
-        with torch.no_grad():
-            rows = [tensor_of(one(row[None])).clamp(-1, 1).cpu() for row in inputs]
-        return torch.cat(rows), None
+        """The clip, and the figures of its policy if it has one."""
+        drawing = draw(network, inputs, policies[name], make) if name in policies else None
+        frames = drawing or in_full(network, inputs, others.get(name, make))
+        clip = torch.cat([frame.clamp(-1, 1).cpu() for frame in frames])
+        return clip, None if drawing is None else drawing.stats
 
     seconds: dict[str, list[float]] = {name: [] for name in ("full", *policies, *others)}
     clips: dict[str, tuple[Tensor, Stats | None]] = {}

@@ -11,7 +11,7 @@ from frdiff.calls import tensor_of
 from frdiff.policy import FramePolicy, Policy, TablePolicy
 from frdiff.run import Run, Stats, apply
 
-__all__ = ["Drawing", "draw"]
+__all__ = ["Drawing", "draw", "in_full"]
 
 
 class FrameClock:
@@ -106,6 +106,15 @@ def draw(
                     following += 1
 
     return Drawing(frames)
+
+
+def in_full(
+    network: nn.Module, inputs: Tensor, make: Callable[[Tensor], Any] | None = None
+) -> Iterator[Tensor]:
+    """The frames of `inputs` (N, ...) without a policy, see `draw`."""
+    for row in inputs:
+        with torch.no_grad():
+            yield tensor_of((make or network)(row[None]))
 
 
 def _laid_out(policy: Policy, inputs: Sequence[Tensor]) -> tuple[list[int], Policy]:

@@ -4,11 +4,9 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from frdiff.calls import tensor_of
-from frdiff.frames.drawing import draw
+from frdiff.frames.drawing import draw, in_full
 from frdiff.policy import FramePolicy, Targets
 from frdiff.policy.checks import check_float
 from frdiff.policy.frames import PLACINGS
@@ -43,8 +41,7 @@ def tune(
         ValueError: a speed that no policy reaches on so few frames.
     """
     check_float("speedup", speedup, 1.01, 1000)
-    with torch.no_grad():
-        full = [tensor_of((make or network)(row[None])) for row in inputs]
+    full = list(in_full(network, inputs, make))
     prices = {targets: _price(network, inputs, targets, make) for targets in TARGETS}
     tried: list[tuple[float, FramePolicy]] = []
     choices = list(product(TARGETS, ORDERS, PLACINGS))

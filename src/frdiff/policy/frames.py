@@ -1,5 +1,6 @@
 """Keyframes among the frames of a clip, and what lies between them taken from both sides."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -100,13 +101,14 @@ class FramePolicy(Policy):
         num_frames = len(moves) + 1
         check_int("the number of frames", num_frames, 1, MAX_STEPS)
         keyframes = self._keyframes(moves)
-        free = [frame for frame in range(num_frames) if frame not in set(keyframes)]
+        free = deque(sorted({*range(num_frames)} - {*keyframes}))
         turns = []
         for number, keyframe in enumerate(keyframes):
             turns.append(Turn(keyframe, Step(Action.KEYFRAME)))
-            known, unknown = keyframes[: number + 1], keyframes[number + 1 :]
-            while free and self._can_make(free[0], known, unknown):
-                turns.append(self._between(free.pop(0), known))
+            newest = keyframes[max(number - self.order, 0) : number + 1][::-1]
+            following = keyframes[number + 1] if number + 1 < len(keyframes) else None
+            while free and self._can_make(free[0], newest, following):
+                turns.append(self._between(free.popleft(), newest))
         return turns
 
     def _keyframes(self, moves: Sequence[float]) -> list[int]:
@@ -120,19 +122,21 @@ class FramePolicy(Policy):
         near = [min(range(last), key=lambda i: abs(places[i] - at)) for at in wanted]
         return sorted({0, *near, last})
 
-    def _can_make(self, frame: int, known: Sequence[int], unknown: Sequence[int]) -> bool:
-        """Whether a frame between keyframes has those that it waits for."""
-        ahead = sum(key > frame for key in known)
-        return not unknown or (frame < unknown[0] and ahead >= (self.order + 1) // 2)
+    def _can_make(self, frame: int, newest: Sequence[int], following: int | None) -> bool:
+        """Whether a frame between keyframes has those that it waits for.
 
-    def _between(self, frame: int, known: Sequence[int]) -> Turn:
-        """What is done for a frame between keyframes, of which the newest are used."""
-        ahead = [key for key in known if key > frame][: (self.order + 1) // 2]
-        behind = [key for key in known if key < frame][len(ahead) - self.order - 1 :]
-        nodes = [*reversed(ahead), *reversed(behind)]
-        weights = tuple(extrapolation_weights(nodes, frame))
+        Args:
+            newest: the last keyframes made, newest first.
+            following: the next one; None after the last.
+        """
+        ahead = sum(key > frame for key in newest)
+        return following is None or (frame < following and ahead >= (self.order + 1) // 2)
+
+    def _between(self, frame: int, newest: Sequence[int]) -> Turn:
+        """What is done for a frame between keyframes, of which the newest lie around it."""
+        weights = tuple(extrapolation_weights(newest, frame))
         if self.targets == ():
             step = Step(Action.JUMP, 0.0, score_weights=weights)
         else:
             step = Step(Action.REUSE, forecast_weights=(weights,))
-        return Turn(frame, step, tuple(nodes))
+        return Turn(frame, step, tuple(newest))
