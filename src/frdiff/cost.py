@@ -1,14 +1,16 @@
-"""Costs: MACs and stored bytes of a denoiser call, in full and on a reuse step.
+"""Costs: MACs, bytes moved and bytes stored of a denoiser call, in full and on a reuse step.
 
 What is counted is the code that runs: a copy of the denoiser without weights makes a full pass on
 fake tensors, which computes nothing but whole numbers, needs no memory and leaves the denoiser
 itself alone. Where its code stops even so, the denoiser itself makes the pass. What a reuse step
 costs follows: all but the targets. A MAC is one multiply-accumulate; embeddings, norms and
-element-wise work count as none, and flexible attention counts as if nothing were masked.
+element-wise work count as none, and flexible attention counts as if nothing were masked. What such
+work takes shows in the bytes that operations read and write, one by one, as they run uncompiled.
 """
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -23,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from frdiff.adapters import Target, find_targets, grouped
 from frdiff.calls import copied
 from frdiff.contents import KnownContents
-from frdiff.dataflow import Dataflow, Return
+from frdiff.dataflow import Dataflow, Operation, Return
 from frdiff.denoisers import find_denoisers, frozen
 from frdiff.hollow import HOOKS, Example, skeleton
 from frdiff.layout import Layout, layout_of
@@ -54,6 +56,17 @@ def _attention_flops(
 # Without this the counter takes attention on the CPU for free.
 CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
 
+FORECAST_PASSES = 6
+"""Reads and writes of a feature on a reuse step: two keyframes, the forecast, its addition."""
+
+BALANCE = {"cpu": 3.5}
+"""MACs in the time of one byte of memory traffic, by type of device. The CPU's is measured: reuse
+steps of `"residual"` on `emoji-dit` and `emoji-flow` (docs/search.md)."""
+
+OTHER_BALANCE = 60.0
+"""That of accelerators in 16 bits, not measured: an H100's 3.35 TB/s and, of its 495 T MACs/s, the
+half that networks reach, give 70; an H200's 4.8 TB/s give 50."""
+
 
 @dataclass(frozen=True)
 class TargetCost:
@@ -64,12 +77,16 @@ class TargetCost:
         macs: MACs of the module in a full pass.
         reuse_macs: MACs that remain of it on a reuse step, for its skip path.
         features: the kind of each of its features at one step.
+        traffic: bytes that its operations read and write in a full pass.
+        reuse_traffic: what remains of them on a reuse step; what the bank moves is not in it.
     """
 
     name: str
     macs: int
     reuse_macs: int
     features: tuple[Kind, ...]
+    traffic: int
+    reuse_traffic: int
 
     @property
     def feature_bytes(self) -> int:
@@ -79,6 +96,7 @@ class TargetCost:
     def to_dict(self) -> dict[str, Any]:
         """The figures by name, ready for JSON."""
         figures = {"name": self.name, "macs": self.macs, "reuse_macs": self.reuse_macs}
+        figures |= {"traffic": self.traffic, "reuse_traffic": self.reuse_traffic}
         return figures | {"feature_bytes": self.feature_bytes}
 
 
@@ -93,6 +111,7 @@ class CallCost:
         layout: which of them are stored as one, and which not at all.
         scores: the kind of each tensor that the denoiser returns.
         device: where they are.
+        traffic: bytes that its operations read and write in full.
     """
 
     macs: int
@@ -101,11 +120,28 @@ class CallCost:
     layout: Layout
     scores: tuple[Kind, ...]
     device: torch.device
+    traffic: int
 
     @property
     def reuse_ratio(self) -> float:
         """Cost of one reuse step / cost of one full step. The lower, the more reuse is worth."""
         return self.reuse_macs / self.macs if self.macs else 1.0
+
+    @property
+    def reuse_traffic(self) -> int:
+        """Bytes read and written on a reuse step that skips all targets, the bank's among them."""
+        skipped = sum(target.traffic - target.reuse_traffic for target in self.targets)
+        return self.traffic - skipped + FORECAST_PASSES * self.feature_bytes
+
+    @property
+    def work(self) -> float:
+        """What a full call takes, in MACs: its own, and those that fit in the time of its traffic."""
+        return self.macs + _balance(self.device) * self.traffic
+
+    @property
+    def reuse_work(self) -> float:
+        """The same of a reuse step that skips all targets."""
+        return self.reuse_macs + _balance(self.device) * self.reuse_traffic
 
     @property
     def keyframe_macs(self) -> int:
@@ -136,6 +172,8 @@ class CallCost:
             "macs": self.macs,
             "reuse_macs": self.reuse_macs,
             "reuse_ratio": self.reuse_ratio,
+            "traffic": self.traffic,
+            "reuse_traffic": self.reuse_traffic,
             "feature_bytes": self.feature_bytes,
             "targets": [target.to_dict() for target in self.targets],
             "layout": asdict(self.layout),
@@ -225,6 +263,10 @@ def _silent_fakes() -> Iterator[None]:
         logger.disabled = before
 
 
+def _balance(device: torch.device) -> float:
+    return BALANCE.get(device.type, OTHER_BALANCE)
+
+
 def _counted(
     denoiser: nn.Module,
     policies: Sequence[Policy],
@@ -236,7 +278,7 @@ def _counted(
     parts = {
         part: None
         for target in itertools.chain(*found)
-        for part in (target.module, target.source, *target.idle)
+        for part in (target.module, target.source, *target.idle, *target.kept)
     }
     counter = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     flow = Dataflow()
@@ -250,13 +292,25 @@ def _counted(
         stack.enter_context(mode)
         result = denoiser(*args, **kwargs)
     macs = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    traffic = _traffic(flow)
     costs = []
     for targets, policy in zip(found, policies, strict=True):
         groups = grouped(targets, policy.groups) if targets else []
         layout = layout_of(targets, groups, flow, result, policy.computed_groups)
         features = _features(targets, flow)
-        costs.append(_call_cost(denoiser, targets, macs, features, layout, tensors_in(result)))
+        scores = tensors_in(result)
+        costs.append(_call_cost(denoiser, targets, macs, traffic, features, layout, scores))
     return costs
+
+
+def _traffic(flow: Dataflow) -> Counter[nn.Module | None]:
+    """Bytes that operations read and wrote in a pass: by module of interest, and all as None."""
+    found: Counter[nn.Module | None] = Counter()
+    for event in flow.events:
+        if isinstance(event, Operation):
+            for module in {None, *event.within}:
+                found[module] += event.traffic
+    return found
 
 
 def _features(targets: Sequence[Target], flow: Dataflow) -> dict[str, list[Kind]]:
@@ -276,6 +330,7 @@ def _call_cost(
     denoiser: nn.Module,
     targets: list[Target],
     counts: dict[str, int],
+    traffic: Counter[nn.Module | None],
     features: Mapping[str, Sequence[Kind]],
     layout: Layout,
     scores: Sequence[Tensor],
@@ -292,13 +347,16 @@ def _call_cost(
             macs(target.module) + sum(map(macs, target.idle)),
             sum(map(macs, target.kept)) if place.read else 0,
             tuple(features[target.name]),
+            traffic[target.module] + sum(traffic[part] for part in target.idle),
+            sum(traffic[part] for part in target.kept) if place.read else 0,
         )
         for target, place in zip(targets, layout.places, strict=True)
     )
     full = counts.get("Global", 0)
     reuse = full - sum(row.macs - row.reuse_macs for row in rows)
     device = scores[0].device if scores else torch.device("cpu")
-    return CallCost(full, reuse, rows, layout, tuple(map(Kind.of, scores)), device)
+    kinds = tuple(map(Kind.of, scores))
+    return CallCost(full, reuse, rows, layout, kinds, device, traffic[None])
 
 
 class _Captured(Exception):

@@ -33,12 +33,14 @@ class Operation:
         reads, writes: memory, by number; a view writes nothing.
         joined: of every tensor that it lays side by side, its memory and how many channels it has;
             none if it does something else.
+        traffic: bytes of the tensors that it reads and writes; a view moves none.
     """
 
     within: tuple[nn.Module, ...]
     reads: frozenset[int]
     writes: frozenset[int]
     joined: tuple[tuple[frozenset[int], int], ...] = ()
+    traffic: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class Dataflow(TorchDispatchMode):
         joined: tuple[tuple[frozenset[int], int], ...] = ()
         if func is torch.ops.aten.cat.default and args[1:] == (CHANNELS,):
             joined = tuple((self.memory(part), part.shape[CHANNELS]) for part in args[0])
-        self.events.append(Operation(tuple(self._within), reads, writes, joined))
+        moved = (*tensors_within((args, kwargs)), *tensors_in(result)) if writes else ()
+        traffic = sum(tensor.nbytes for tensor in moved)
+        self.events.append(Operation(tuple(self._within), reads, writes, joined, traffic))
         return result
 
     def _enter(self, module: nn.Module, args: tuple) -> None:

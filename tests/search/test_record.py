@@ -109,6 +109,13 @@ def test_grams_are_inner_products_over_all_calls_of_a_step():
     assert found.score_gram == pytest.approx(2 * 25 * np.outer(numbers, numbers))
 
 
+def test_the_greater_of_overhead_and_memory_traffic_is_paid():
+    shown = Prices({"a": 0.9}, overhead=0.05, moving=0.2)
+    assert shown.reuse == pytest.approx(0.3)
+    assert shown.jump == pytest.approx(0.01)  # which moves none of it
+    assert Prices({"a": 0.9}, overhead=0.05, moving=-0.1).reuse == pytest.approx(0.15)
+
+
 def test_a_jump_costs_its_share_of_the_overhead():
     prices = Prices({"a": 0.5, "b": 0.2}, overhead=0.1)
     assert prices.reuse == pytest.approx(0.4)

@@ -89,8 +89,12 @@ def tune(
     vary: Annotated[str, typer.Option(help="What to choose, with commas.")] = ",".join(VARIABLES),
     targets: TargetOption = "all",
     overhead: Annotated[
-        float, typer.Option(help="Of a reuse step beyond its MACs, as a share of a full step.")
-    ] = OVERHEAD,
+        float | None,
+        typer.Option(
+            help="Of a reuse step beyond its MACs, as a share of a full step; default: what its "
+            f"memory traffic says, at least {OVERHEAD}.",
+        ),
+    ] = None,
     guidance: Annotated[
         Any,
         typer.Option(

@@ -87,7 +87,7 @@ def tune(
     allow_scheduler: bool = False,
     vary: Sequence[str] = VARIABLES,
     targets: Targets = "all",
-    overhead: float = OVERHEAD,
+    overhead: float | None = None,
     guidance: float | tuple[float, float] | None = None,
     inputs: Mapping[str, Any] = MappingProxyType({}),
     latents: bool = False,
@@ -144,7 +144,8 @@ def tune(
         targets: see `Policy`. Where `"all"` finds none, or MACs cannot be counted, steps between
             keyframes are jumps only, with a warning.
         overhead: time of a step with stored features that its MACs do not show, as a share of a
-            full step. Larger: fewer steps.
+            full step. Larger: fewer steps. By default 0.05, or more where the memory that such a
+            step reads and writes says so (see `CallCost.reuse_work`).
         guidance: guidance scale; None for the pipeline's default. The least and the greatest of a
             range find a policy for all between, whose numbers follow the scale of each call (see
             `RangePolicy`): samples are drawn at three scales in each half, and what counts is the
@@ -395,7 +396,7 @@ def halves_of(
 
 def _check(
     vary: Sequence[str],
-    overhead: float,
+    overhead: float | None,
     quantile: float,
     samples: int,
     evaluations: int | None,
@@ -404,7 +405,8 @@ def _check(
     unknown = sorted({*checked_list("vary", vary)} - {*VARIABLES})
     if unknown:
         raise ValueError(f"vary must be some of {', '.join(VARIABLES)}, got {unknown}")
-    check_float("overhead", overhead, 0, 0.9)
+    if overhead is not None:
+        check_float("overhead", overhead, 0, 0.9)
     check_float("quantile", quantile, 0, 1)
     check_int("samples", samples, 1, 10_000)
     if evaluations is not None:

@@ -60,7 +60,7 @@ def space_of(
     vary: Sequence[str],
     targets: Targets,
     method: str,
-    overhead: float,
+    overhead: float | None,
     notes: Journal,
 ) -> Space:
     """What there is to choose from."""

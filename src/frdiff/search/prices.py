@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from frdiff.choices import OVERHEAD
 from frdiff.plan import Action
 from frdiff.policy import Policy
 from frdiff.run import Run
@@ -23,16 +24,19 @@ class Prices:
         overhead: what a step with stored features takes beyond its MACs; norms, embeddings and
             the solver itself cost time and count none. A jump takes a fifth of it.
         storing: what storing adds to the MACs of a full step.
+        moving: what the memory that it reads and writes makes of a step with stored features,
+            beyond its MACs. It counts where it is more than `overhead`.
     """
 
     saved: Mapping[str, float]
     overhead: float = 0.0
     storing: float = 0.0
+    moving: float = 0.0
 
     @property
     def reuse(self) -> float:
         """The cost of a step that computes no target."""
-        return self.overhead + 1 - sum(self.saved.values())
+        return max(self.overhead, self.moving) + 1 - sum(self.saved.values())
 
     @property
     def jump(self) -> float:
@@ -64,24 +68,33 @@ def _group_of(name: str, policy: Policy) -> int:
     )
 
 
-def prices_of(run: Run, overhead: float = 0.0) -> Prices:
+def prices_of(run: Run, overhead: float | None = None) -> Prices:
     """The prices of the targets of a run that has ended, over all its denoiser calls.
+
+    Args:
+        overhead: see `Prices`; None for `OVERHEAD`, or what memory traffic makes of it.
 
     Raises:
         ValueError: no MACs at all were counted, or they cannot be.
     """
     saved: Counter[str] = Counter()
-    full = storing = 0
+    full = storing = reuse = 0
+    work = reuse_work = 0.0
     try:
         costs = run.call_costs
     except Exception as error:  # whatever a model's own code may raise on fake tensors
         raise ValueError(f"MACs cannot be counted: {error}") from error
     for cost, calls in costs:
         full += calls * cost.macs
+        reuse += calls * cost.reuse_macs
+        work += calls * cost.work
+        reuse_work += calls * cost.reuse_work
         storing += calls * (cost.keyframe_macs - cost.macs)
         for target in cost.targets:
             saved[target.name] += calls * (target.macs - target.reuse_macs)
     if not full:
         raise ValueError("the denoiser's calls count no MACs, so nothing can be saved")
     shares = {name: macs / full for name, macs in saved.items()}
-    return Prices(shares, overhead, storing / full)
+    if overhead is not None:
+        return Prices(shares, overhead, storing / full)
+    return Prices(shares, OVERHEAD, storing / full, reuse_work / work - reuse / full)

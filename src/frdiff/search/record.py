@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from frdiff.adapters import Features, Target, find_targets, watched
+from frdiff.choices import OVERHEAD
 from frdiff.forecast import extrapolation_weights
 from frdiff.policy import JumpPolicy, Targets, UniformPolicy
 from frdiff.policy.conditions import Conditions
@@ -119,7 +120,7 @@ def _fitted(gram: np.ndarray, step: int, stored: list[int]) -> list[float]:
 
 
 def record(
-    subject: Subject, setting: Setting, batch: Batch, targets: Targets, overhead: float
+    subject: Subject, setting: Setting, batch: Batch, targets: Targets, overhead: float | None
 ) -> Recording:
     """What a full run of `setting`, its policy left aside, shows of `targets`.
 
@@ -152,7 +153,8 @@ def record(
     ended: list[tuple[int, int, Prices, list[float], Conditions | None]] = []
 
     def on_run(run: Run) -> None:
-        prices = prices_of(run, overhead) if targets else Prices({}, overhead)
+        base = OVERHEAD if overhead is None else overhead
+        prices = prices_of(run, overhead) if targets else Prices({}, base)
         planned = run.stats.steps if run.plan is None else len(run.plan)
         ended.append((run.stats.steps, planned, prices, run.noise_levels, run.conditions))
 
