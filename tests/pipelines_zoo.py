@@ -409,6 +409,45 @@ def stable_cascade_decoder() -> Tiny:
     return Tiny(pipe, {**texts, "image_embeddings": drawn(1, 16, 2, 2), "guidance_scale": 2.0})
 
 
+def tokens(kind: type, **inputs: Any) -> Tiny:
+    """A masked model: its denoiser fills in tokens of a picture."""
+    transformer = diffusers.UVit2DModel(
+        hidden_size=16, cond_embed_dim=8, micro_cond_encode_dim=4, micro_cond_embed_dim=20,
+        encoder_hidden_size=8, vocab_size=12, codebook_size=10, in_channels=8,
+        block_out_channels=8, num_res_blocks=2, block_num_heads=2, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=16, sample_size=8,
+    )  # fmt: skip
+    vqvae = diffusers.VQModel(
+        block_out_channels=(8, 16), latent_channels=4, num_vq_embeddings=10, norm_num_groups=1,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        lookup_from_codebook=True, mid_block_add_attention=False,
+    )  # fmt: skip
+    pipe = made(kind, vqvae=vqvae, transformer=transformer, scheduler=diffusers.AmusedScheduler(11))
+    texts = {
+        "prompt_embeds": drawn(1, 8),
+        "encoder_hidden_states": drawn(1, 5, 8),
+        "negative_prompt_embeds": drawn(1, 8, seed=1),
+        "negative_encoder_hidden_states": drawn(1, 5, 8, seed=1),
+    }
+    return Tiny(pipe, texts | inputs)
+
+
+@member
+def amused() -> Tiny:
+    return tokens(diffusers.AmusedPipeline)
+
+
+@member
+def amused_img2img() -> Tiny:
+    return tokens(diffusers.AmusedImg2ImgPipeline, image=picture(), strength=0.7)
+
+
+@member
+def amused_inpaint() -> Tiny:
+    mask = (picture()[:, :1] > 0.5).float()
+    return tokens(diffusers.AmusedInpaintPipeline, image=picture(), mask_image=mask, strength=0.9)
+
+
 @member
 def stable_audio() -> Tiny:
     transformer = diffusers.StableAudioDiTModel(

@@ -10,6 +10,8 @@ import frdiff
 from conftest import call, ddim, loop, make_dit_pipe, make_pipe, make_unet
 from frdiff.halves import apart, guided
 from frdiff.policy import RangePolicy, TablePolicy, loads
+from frdiff.sampling import sample
+from pipelines_zoo import zoo
 
 STEPS = 12
 
@@ -133,3 +135,71 @@ def test_those_of_a_range_follow_the_scale():
     assert policy.at(2.0).guidance_weights == (0.75,) * STEPS
     with pytest.raises(ValueError, match="alike"):
         RangePolicy([1.0, 4.0], [replace(MORE, guidance_weights=None), MORE])
+
+
+def test_a_step_of_halves_by_hand():
+    """One half is the network's own; the other differs from it as it did on the keyframe."""
+    unet, scheduler = make_unet(), ddim()
+    with frdiff.apply(unet, frdiff.HalfPolicy(STEPS), scheduler=scheduler) as run:
+        loop(unet, scheduler, STEPS)  # looks once whether halves can be told apart
+        found = loop(unet, scheduler, STEPS)
+        stats = run.stats
+    kept = []
+
+    def by_hand(model_input, t, text):
+        score = unet(model_input, t, text)
+        one, other = score.sample.chunk(2)
+        kept.append(other - one)
+        return type(score)(sample=torch.cat([other - kept[0], other]))
+
+    torch.testing.assert_close(found, loop(by_hand, ddim(), STEPS), rtol=1e-4, atol=1e-5)
+    assert (stats.keyframes, stats.halves) == (1, STEPS - 1)
+    assert stats.macs_ratio == pytest.approx((1 + (STEPS - 1) / 2) / STEPS)
+
+
+def test_of_two_calls_the_second_follows_the_first():
+    """So both ways of guidance draw the same, and cost the same."""
+    unet, scheduler = make_unet(), ddim()
+    with frdiff.apply(unet, frdiff.HalfPolicy(3, "first"), scheduler=scheduler) as run:
+        loop(unet, scheduler, STEPS)
+        together = loop(unet, scheduler, STEPS)
+        apart_ = loop(unet, scheduler, STEPS, two_calls=True)
+        assert run.stats.macs_ratio == pytest.approx(2 / 3)
+    torch.testing.assert_close(together, apart_, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["amused", "amused-inpaint", "stable-diffusion", "dit", "wan"])
+def test_pipelines_halve_and_their_tokens_too(name):
+    tiny = zoo()[name]()
+
+    def drawn():
+        return sample(tiny.pipe, (tiny.prompts or [""])[:1], steps=STEPS, inputs=tiny.inputs)
+
+    plain = drawn()
+    with frdiff.apply(tiny.pipe, frdiff.HalfPolicy(2)) as run:
+        drawn()
+        found = drawn()
+        share = run.stats.macs_ratio
+    assert share == pytest.approx(0.75)
+    assert 0 < abs(found - plain).mean() < 0.1
+    assert (drawn() == plain).all()
+
+
+def test_without_guidance_all_is_computed():
+    pipe = make_pipe()
+    plain = call(pipe, steps=STEPS, batch=2, guidance_scale=1.0)
+    with frdiff.apply(pipe, frdiff.HalfPolicy(3)) as run:
+        assert torch.equal(call(pipe, steps=STEPS, batch=2, guidance_scale=1.0), plain)
+        assert run.stats.macs_ratio == 1
+
+
+def test_a_policy_of_halves_survives_its_file():
+    policy = frdiff.HalfPolicy(2.5, "first", 1)
+    assert loads(policy.dumps()) == policy
+    assert [str(step.action) for step in policy.plan(5)] == [
+        "keyframe", "half", "keyframe", "half", "half",
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="half must be one of"):
+        frdiff.HalfPolicy(2, "third")
+    with pytest.raises(ValueError, match="interval"):
+        frdiff.HalfPolicy(0.5)

@@ -36,25 +36,40 @@ RATE = 1e-3
 EMA = 0.998
 
 
+class CriticBlock(nn.Module):
+    """A residual block of two convolutions around a 1x1 shortcut, at half the resolution after."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The features (N, out, H / 2, W / 2) of `x` (N, C, H, W)."""
+        y = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+        return (F.avg_pool2d(y, 2) + self.shortcut(F.avg_pool2d(x, 2))) / math.sqrt(2)
+
+
 class Discriminator(nn.Module):
-    """Tells pictures from the generator's; gives the features of every resolution, too."""
+    """Tells pictures from the generator's; gives the features of every resolution, too.
+
+    Args:
+        channels: of the blocks' inputs, and of the last one's output, which is 4x4.
+    """
 
     def __init__(self, channels: tuple[int, ...] = (16, 32, 64, 128, 128)) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(3, channels[0], 3, padding=1)
-        pairs = list(pairwise(channels))
-        self.convs1 = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a, _ in pairs)
-        self.convs2 = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
-        self.shortcuts = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairs)
+        self.blocks = nn.ModuleList(CriticBlock(*pair) for pair in pairwise(channels))
         self.conv_out = nn.Conv2d(channels[-1] + 1, channels[-1], 3, padding=1)
         self.head = nn.Linear(16 * channels[-1], 1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits (N,), the higher the truer, and the features of every block."""
         x, features = self.conv_in(pictures), []
-        for conv1, conv2, shortcut in zip(self.convs1, self.convs2, self.shortcuts, strict=True):
-            y = conv2(F.leaky_relu(conv1(F.leaky_relu(x, SLOPE)), SLOPE))
-            x = (F.avg_pool2d(y, 2) + shortcut(F.avg_pool2d(x, 2))) / math.sqrt(2)
+        for block in self.blocks:
+            x = block(x)
             features.append(x)
         spread = x.std(dim=0, unbiased=False).mean().expand(len(x), 1, 4, 4)
         x = F.leaky_relu(self.conv_out(torch.cat([x, spread], dim=1)), SLOPE)

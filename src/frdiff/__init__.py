@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from frdiff.plan import Action, Plan, Step
     from frdiff.policy import (
         AdaptivePolicy,
+        HalfPolicy,
         JumpPolicy,
         KeyframePolicy,
         Policy,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Action": "plan",
     "AdaptivePolicy": "policy",
+    "HalfPolicy": "policy",
     "JumpPolicy": "policy",
     "KeyframePolicy": "policy",
     "Plan": "plan",
@@ -54,6 +56,7 @@ _HOMES = {
 __all__ = [
     "Action",
     "AdaptivePolicy",
+    "HalfPolicy",
     "JumpPolicy",
     "KeyframePolicy",
     "Plan",

@@ -51,7 +51,7 @@ def too_little_saved(policy: Policy, plan: Plan) -> str | None:
     """What to say where a plan computes nearly all that the run would without it; or None."""
     if any(step.corrects for step in plan) or policy.noise_levels is not None:
         return None  # fewer steps with numbers of their own, which is what makes it fast
-    computed = plan.count(Action.KEYFRAME) / len(plan)
+    computed = (plan.count(Action.KEYFRAME) + plan.count(Action.HALF) / 2) / len(plan)
     if len(plan) < FEW_STEPS:
         reason = f"a run of {len(plan)} steps (fewer than {FEW_STEPS}) has little to reuse"
     elif computed > 1 - LITTLE_SAVED:

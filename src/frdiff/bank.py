@@ -41,6 +41,9 @@ class Context:
         example: arguments of the last call, from which its cost is counted.
         inputs: the tensors among them, as of the last step that called.
         still: which of them have been the same memory in all calls; empty before the second.
+        halved: whether its sample has both halves of guidance; None before that was asked.
+        took: what a call of the current step did where that is not what its step does; a first
+            call on a step of halves is computed, and others follow it.
         called: whether the current step called here.
         stored: whether it ran in full.
         next: the context of the next call in the same step.
@@ -64,6 +67,8 @@ class Context:
         self.inputs: tuple[Tensor, ...] = ()
         self.still: tuple[bool, ...] = ()
         self.called = self.stored = False
+        self.halved: bool | None = None
+        self.took: Action | None = None
 
     def expire(self) -> None:
         """Forget what is stored, but not whose it was: it is too old to be reused."""
@@ -97,7 +102,7 @@ class Context:
         else:
             self.still = ()
         self.inputs, self.example = inputs, ((), {})
-        self.called = False
+        self.called, self.took = False, None
 
     def own(self) -> None:
         """Copy what a compiled call stored: the memory that it lies in may be its graph's."""

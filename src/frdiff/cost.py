@@ -135,7 +135,7 @@ class CallCost:
 
     @property
     def work(self) -> float:
-        """What a full call takes, in MACs: its own, and those that fit in the time of its traffic."""
+        """What a full call takes: its MACs, and those that fit in the time of its traffic."""
         return self.macs + _balance(self.device) * self.traffic
 
     @property
@@ -249,6 +249,8 @@ def run_macs(cost: CallCost, policy: Policy, num_steps: int) -> int:
             macs += keyframe
         elif step.action is Action.REUSE:
             macs += cost.partial_macs([group not in step.computed for group in groups])
+        elif step.action is Action.HALF:
+            macs += cost.macs // 2
     return macs
 
 

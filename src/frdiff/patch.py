@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from frdiff.adapters import find_targets, grouped
 from frdiff.calls import copied, outline, sample_in
 from frdiff.halves import guided
+from frdiff.halving import half_step
 from frdiff.hollow import settings_of
 from frdiff.layout import Layout
 from frdiff.plan import Action
@@ -67,6 +68,7 @@ class DenoiserPatch:
         self._known: set[Any] = set()
         self._settings = 0
         self._entrances: list[Wrapped] = []
+        self.separable: dict[Any, bool] = {}
         self._entered = False
         self._version = 0
         self._patterns = policy.targets
@@ -277,6 +279,8 @@ class DenoiserPatch:
         if now.action == Action.JUMP and earlier is not None:
             form, scores = earlier
             return filled(form, _leant(scores, (args, kwargs), now.sample_weight))
+        if now.action == Action.HALF and earlier is not None:
+            return half_step(self, compute, (args, kwargs), earlier)
         if not now.reusing:
             context.stored, context.outline = True, shapes
         result = compute(*args, **kwargs)

@@ -16,6 +16,8 @@ class Action(StrEnum):
     """Runs it with stored or forecast features in place of the targets."""
     JUMP = "jump"
     """Does not run it: the score is made from those of earlier keyframes."""
+    HALF = "half"
+    """Runs it for one half of guidance: the other follows from how the halves differed before."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Step:
     """One row of a plan.
 
     Attributes:
-        action: keyframe, reuse or jump.
+        action: keyframe, reuse, jump or half.
         mixing_weight: share of the reuse score in the score, in [0, 1]. 1 on keyframes and on
             plain reuse steps, 0 on jumps.
         computed: numbers of the target groups that a reuse step computes, and stores, all the
@@ -40,6 +42,7 @@ class Step:
             so much the guidance scale is another there, see `frdiff.halves`.
         checked: whether a jump's extrapolation goes only as far as the last keyframe bears it out,
             see `frdiff.forecast.trust`.
+        half: which half such a step computes, 0 or 1.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
             None decides nothing while sampling.
     """
@@ -52,6 +55,7 @@ class Step:
     sample_weight: float = 0.0
     guidance_weight: float = 0.0
     checked: bool = False
+    half: int = 1
     threshold: float | None = None
 
     @property

@@ -57,6 +57,9 @@ class Progress:
         mixing_weight: share of the reuse score, a tensor so that compiled graphs stay valid.
         sample_weight: of the sample, added to the score of a keyframe or jump; None adds none.
         guidance_weight: of how the halves of a keyframe's score differ; None adds none.
+        half: which half a step of halves computes.
+        leading: of the first call of such a step, where it is computed in full: its context and
+            what it gave; None before.
         threshold: the change of group 0 beyond which the next call computes after all; None once
             that is decided.
         change: of group 0 since the last keyframe.
@@ -95,6 +98,8 @@ class Progress:
         self.skipped = [True] * len(self.groups)
         self.turns = [0] * len(self.groups)
         self.mixing_weight = torch.ones(())
+        self.half = 1
+        self.leading: tuple[Context, tuple[Tensor, ...]] | None = None
         self.threshold: float | None = None
         self.change = 0.0
 
@@ -111,7 +116,7 @@ class Progress:
             step: its row in the plan.
             coordinate: its place, in the coordinate of the stored keyframes.
         """
-        self.action = step.action
+        self.action, self.half, self.leading = step.action, step.half, None
         self.threshold = step.threshold
         self.opens, self.blends = False, step.corrects
         scores = (score for held in self.bank.used() for score in held.scores.tensors())

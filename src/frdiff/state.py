@@ -408,7 +408,7 @@ class State:
         for number, context in called:
             shapes, self._device = self._costs.learn(number, context.example)
             # A call whose bank held nothing that fits was computed, whatever was planned.
-            done = Action.KEYFRAME if context.stored else planned.action
+            done = Action.KEYFRAME if context.stored else context.took or planned.action
             if planned.action is Action.KEYFRAME and not context.stored:
                 raise RuntimeError(
                     "a denoiser call of a keyframe stored nothing, so what it did is not known; "

@@ -34,7 +34,8 @@ class Stats:
         keyframes: steps computed in full.
         reuse_steps: steps with stored features.
         jumps: steps without a network call. A step that did not call the denoiser at all is none
-            of the three.
+            of the four.
+        halves: steps that computed one half of guidance, or the first of its calls.
         macs: multiply-accumulates of all denoiser calls; None if they cannot be counted.
         macs_full: the same run with every call in full.
         bank_bytes: bytes stored now, on the device; 0 once the run has ended.
@@ -58,6 +59,7 @@ class Stats:
     bank_bytes_peak: int
     seconds: float
     held_back: float | None = None
+    halves: int = 0
     bank_bytes_by_way: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -72,11 +74,12 @@ class Stats:
         if self.macs is not None and self.macs_full is not None:
             macs = f"{self.macs / 1e9:.2f} of {self.macs_full / 1e9:.2f} GMACs"
             macs += f" ({self.macs_ratio:.2f})"
+        halves = f", {self.halves} halves" if self.halves else ""
         held = "" if self.held_back is None else f", {self.held_back:.0%} held back"
         return (
             f"{self.steps} steps: {self.keyframes} keyframes, {self.reuse_steps} reuse, "
-            f"{self.jumps} jumps{held}; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} MiB at "
-            f"most; {self.seconds:.2f} s"
+            f"{self.jumps} jumps{halves}{held}; {macs}; bank {self.bank_bytes_peak / 2**20:.1f} "
+            f"MiB at most; {self.seconds:.2f} s"
         )
 
 
@@ -164,6 +167,8 @@ class Costs:
             elif action is Action.REUSE:
                 skipped = [group not in computed for group in patch.groups]
                 macs += calls * cost.partial_macs(skipped)
+            elif action is Action.HALF:
+                macs += calls * cost.macs // 2
             macs_full += calls * cost.macs
         return macs, macs_full
 
@@ -202,6 +207,7 @@ class Tally:
             keyframes=self.actions[Action.KEYFRAME],
             reuse_steps=self.actions[Action.REUSE],
             jumps=self.actions[Action.JUMP],
+            halves=self.actions[Action.HALF],
             macs=macs,
             macs_full=macs_full,
             bank_bytes=stored,

@@ -26,7 +26,7 @@ class Prediction:
         at: size of what is made.
         batch: samples in a call.
         cost: of a call, with the policy's targets.
-        keyframes, reuse_steps, jumps: of the run, as it is planned.
+        keyframes, reuse_steps, jumps, halves: of the run, as it is planned.
         macs, macs_full: of a run with one call a step, with the policy and without.
         bank_bytes: most that are stored at a time, in 16 bits.
     """
@@ -39,6 +39,7 @@ class Prediction:
     keyframes: int
     reuse_steps: int
     jumps: int
+    halves: int
     macs: int
     macs_full: int
     bank_bytes: int
@@ -72,6 +73,7 @@ def predict(model: FullSize, policy: Policy, num_steps: int) -> Prediction:
         keyframes=plan.count(Action.KEYFRAME),
         reuse_steps=plan.count(Action.REUSE),
         jumps=plan.count(Action.JUMP),
+        halves=plan.count(Action.HALF),
         macs=run_macs(cost, policy, num_steps),
         macs_full=cost.macs * num_steps,
         bank_bytes=bank_bytes(cost, policy, num_steps, torch.bfloat16),

@@ -162,7 +162,8 @@ def _show_full_size(
         out.print(_ratio(one.cost))
         out.print(
             f"{num_steps} steps: {one.keyframes} keyframes, {one.reuse_steps} reuse, "
-            f"{one.jumps} jumps; {one.macs / 1e9:,.0f} of {one.macs_full / 1e9:,.0f} "
+            f"{one.jumps} jumps, {one.halves} halves; {one.macs / 1e9:,.0f} of "
+            f"{one.macs_full / 1e9:,.0f} "
             f"GMACs, predicted speed-up {one.speedup:.2f}x; bank {one.bank_bytes / MIB:,.1f} MiB",
             soft_wrap=True,
         )

@@ -14,10 +14,10 @@ from frdiff.policy import Policy
 
 __all__ = ["draw_policy"]
 
-REUSED, COMPUTED, JUMPED = 0, 1, 2
-COLOURS = ("#d8dde6", "#2f5d8a", "#ffffff")
+REUSED, COMPUTED, JUMPED, HALVED = 0, 1, 2, 3
+COLOURS = ("#d8dde6", "#2f5d8a", "#ffffff", "#7fa3c7")
 AGES = ("newest", "second", "third", "fourth")
-NAMES = ("features reused", "computed", "jump: no network call")
+NAMES = ("features reused", "computed", "jump: no network call", "half")
 
 
 def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
@@ -49,7 +49,7 @@ def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
         cells,
         cmap=ListedColormap(COLOURS),
         vmin=0,
-        vmax=2,
+        vmax=3,
         edgecolors="white",
         linewidth=0.6,
     )
@@ -67,6 +67,8 @@ def _cell(plan: Plan, step: int, group: int) -> int:
     row = plan[step]
     if row.action is Action.JUMP:
         return JUMPED
+    if row.action is Action.HALF:
+        return HALVED
     return COMPUTED if row.action is Action.KEYFRAME or group in row.computed else REUSED
 
 
@@ -110,6 +112,8 @@ def _weights(step: Step) -> np.ndarray | None:
         return np.array([step.score_weights[1:]]) if step.corrects else None
     if step.action is Action.JUMP:
         return np.array([step.score_weights])
+    if step.action is Action.HALF:
+        return None
     if not step.forecast_weights:
         return None
     most = max(map(len, step.forecast_weights))

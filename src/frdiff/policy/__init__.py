@@ -13,6 +13,7 @@ from frdiff.policy.base import TARGET_SETS, Policy, Targets
 from frdiff.policy.conditions import Conditions
 from frdiff.policy.files import load_policy, loads
 from frdiff.policy.frames import FramePolicy
+from frdiff.policy.halves import HalfPolicy
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.origin import Origin, config_hash
@@ -26,6 +27,7 @@ __all__ = [
     "AdaptivePolicy",
     "Conditions",
     "FramePolicy",
+    "HalfPolicy",
     "JumpPolicy",
     "KeyframePolicy",
     "Origin",

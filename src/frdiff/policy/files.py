@@ -8,6 +8,7 @@ from frdiff.policy.adaptive import AdaptivePolicy
 from frdiff.policy.base import FILE_VERSION, Policy
 from frdiff.policy.checks import built, quote
 from frdiff.policy.frames import FramePolicy
+from frdiff.policy.halves import HalfPolicy
 from frdiff.policy.jumps import JumpPolicy
 from frdiff.policy.keyframes import KeyframePolicy
 from frdiff.policy.ranges import RangePolicy
@@ -28,6 +29,7 @@ KINDS = {
         RangePolicy,
         AdaptivePolicy,
         FramePolicy,
+        HalfPolicy,
     )
 }
 
