@@ -1,9 +1,9 @@
 """What reuse from frame to frame is worth: a VAE's decoder and a GAN's generator, and edits.
 
-    python bench/frames.py [--generator FOLDER] [--frames 60] [--rounds 3] [--threads 1] [--json]
+    python bench/frames.py [--generator emoji-gan] [--frames 60] [--rounds 3] [--threads 1] [--json]
 
 Clips: a walk between pictures, in the latents of `emoji`'s VAE; a picture that is panned by a pixel
-a frame, encoded by it; and, if one is given, a walk between anchors of a generator. Each is drawn
+a frame, encoded by it; and a walk between anchors of a generator. Each is drawn
 in full and, in turns with that, by what a user would do otherwise, pixels interpolated between
 frames and half the resolution, and by reuse. Then edits: a tenth of a picture is changed, and only
 what that reaches is decoded again. Writes docs/frames.md and its clip.
@@ -46,7 +46,10 @@ from training.data import motifs
 SPEEDS = (1.5, 2.0, 3.0)
 ENDS = ("red apple", "panda face", "hamburger", "wolf", "red heart")
 PANNED = ("panda face", "red apple", "wolf", "penguin")
-SHOWN = {"walk": ("full", "3x: tuned", "3x: pixels, linear")}
+SHOWN = {
+    "walk": ("full", "3x: tuned", "3x: pixels, linear"),
+    "generator": ("full", "1.5x: tuned", "1.5x: pixels, linear"),
+}
 PAGE, CLIPS = Path("docs/frames.md"), Path("docs")
 
 
@@ -60,7 +63,7 @@ class Case:
     make: Callable[[Tensor], Any] | None = None
 
 
-def cases(num_frames: int, folder: Path | None) -> list[Case]:
+def cases(num_frames: int, generator_name: str) -> list[Case]:
     """All clips."""
     vae = frdiff.load_model("emoji").vae.eval()
     pictures, captions, _ = motifs()
@@ -75,15 +78,13 @@ def cases(num_frames: int, folder: Path | None) -> list[Case]:
     shown = [pictures[captions.index(name)] for name in ENDS]
     canvas = torch.cat([pictures[captions.index(name)] for name in PANNED], dim=2)
     pan = torch.stack([canvas[..., x : x + 64] for x in range(num_frames)])
-    found = [
+    generator, names = load_generator(generator_name)
+    anchors = generator.anchors[[names.index(name) for name in ENDS]]
+    return [
         Case("walk", vae.decoder, walk(encode(torch.stack(shown)), num_frames), decode),
         Case("pan", vae.decoder, encode(pan), decode),
+        Case("generator", generator, walk(anchors, num_frames)),
     ]
-    if folder is not None:
-        generator, names = load_generator(folder)
-        anchors = generator.anchors[[names.index(name) for name in ENDS]]
-        found.append(Case("generator", generator, walk(anchors, num_frames)))
-    return found
 
 
 def policies(case: Case) -> dict[str, FramePolicy]:
@@ -156,41 +157,15 @@ def _seconds(vae: Any, latents: Tensor) -> float:
     return time.perf_counter() - began
 
 
-INTRODUCTION = """# From frame to frame
+INTRODUCTION = """# From frame to frame, measured
 
-The idea of this package along another axis: a *step* becomes a frame of a clip, and the network
-is a VAE's decoder or a GAN's generator. A keyframe is computed in full; a frame between keyframes
-waits for those after it, so that its features, or whole frames, are interpolated and not
-extrapolated:
-
-```python
-from frdiff.frames import FramePolicy, draw, tune, walk
-
-latents = walk(ends, 60)  # (60, C, H, W), evenly from each to the next
-policy = tune(vae.decoder, latents, 2, lambda z: vae.decode(z).sample)  # or FramePolicy(2)
-for frame in draw(vae.decoder, latents, policy, lambda z: vae.decode(z).sample):
-    ...
-```
-
-`frdiff walk emoji "red apple" "panda face" "wolf"` draws a clip with and without, beside one
-another. `FramePolicy(interval, order, targets, placing)` is saved and loaded as every policy; a
-bank holds `order + 1` keyframes, whatever the length. Policies made for steps serve too: these
-take frames as they come, and extrapolate.
-"""
+What [beyond.md](beyond.md) describes, on the shipped models."""
 
 EDITS = """## Edits
 
-`with frdiff.frames.regions(vae.decoder) as kept:` lets every decode compute only what changed
-since the last: each convolution keeps its last input and output, and computes the box of outputs
-that the box of changed inputs reaches. Nothing is assumed of the network, and the result is that
-of computing all of it, to rounding; but for group norms, which see the whole picture: with them
-any edit changes every pixel a little. Their means and variances are held from the first picture
-on. The table has a tenth of the picture edited, in its middle: the share of MACs computed, the
-greatest difference to computing all with the norms held, and dB to the plain decoder, which moves
-the rest of the picture, too. A decoder reaches 13 latents in each direction, so at 64 pixels, 16
-latents, an edit reaches nearly everything; what an edit costs apart from convolutions is what it
-costs in full.
-"""
+A tenth of a picture edited, in its middle, with `frdiff.frames.regions(vae.decoder)`: the share of
+MACs computed, the greatest difference to computing all with the norms held, and dB to the plain
+decoder, whose norms move the rest of the picture, too."""
 
 
 def page(
@@ -200,7 +175,7 @@ def page(
     options: argparse.Namespace,
 ) -> list[str]:
     """The lines of the page."""
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION, ""]
     machine = f"float32, {platform.machine()} CPU, {options.threads} thread(s)"
     versions = f"torch {torch.__version__}, diffusers {diffusers.__version__}"
     lines += [
@@ -209,15 +184,17 @@ def page(
         "flicker: mean change from frame to frame, over the full clip's. *Walk*: between five",
         "pictures in the latents of `emoji`'s VAE. *Pan*: four pictures side by side, panned by a",
         "pixel a frame, encoded. The policy: interval, order, targets, placing; `none` stores no",
-        "features, so that whole frames are interpolated.",
+        "features, so that whole frames are interpolated. *Generator*: between five anchors of",
+        "`emoji-gan`.",
         "",
     ]
     for name, outcomes in found.items():
         lines += [f"## {name.capitalize()}", "", *_table(outcomes, chosen[name]), ""]
+        if name in SHOWN:
+            lines += [f"![{', '.join(SHOWN[name])}](frames-{name}.gif)", ""]
     lines += [
-        "![The walk in full, with reuse, and with pixels interpolated](frames-walk.gif)",
-        "",
         EDITS,
+        "",
         "| pixels | edited | MACs | difference | dB to plain | speed-up | kept MiB |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -264,7 +241,7 @@ def _table(outcomes: list[ClipOutcome], chosen: dict[str, FramePolicy]) -> list[
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--generator", type=Path, help="folder of a trained generator")
+    parser.add_argument("--generator", default="emoji-gan", help="or the folder of another")
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

@@ -106,7 +106,7 @@ def anchors_of(pictures: Tensor, dim: int) -> Tensor:
 
 def main() -> None:
     """Train, then save the generator in half precision."""
-    options = parse_options(__doc__, "emoji-gan", 5000)
+    options = parse_options(__doc__, "emoji-gan", 7000)
     pictures, captions, learnt = motifs()
     real = pictures[learnt]
     torch.manual_seed(0)

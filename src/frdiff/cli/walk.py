@@ -39,7 +39,10 @@ Make = Callable[["Tensor"], Any] | None
 def walk(
     context: typer.Context,
     model: Annotated[
-        str, typer.Argument(help="A pipeline with an image VAE, or the folder of a generator.")
+        str,
+        typer.Argument(
+            help="A pipeline with an image VAE, or a generator: emoji-gan, or a folder."
+        ),
     ],
     ends: Annotated[list[str], typer.Argument(help="Two or more: prompts, or names of anchors.")],
     frames: Annotated[int, typer.Option(min=10, help="Of the clip.")] = 60,

@@ -10,8 +10,11 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from frdiff.models import HERE
+
 __all__ = ["StyleGenerator", "is_generator", "load_generator"]
 
+SHIPPED = ("emoji-gan",)
 SLOPE = 0.2
 SIDE = 8
 
@@ -105,18 +108,19 @@ class StyleGenerator(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.conv_out(F.leaky_relu(x, SLOPE))
 
 
-def load_generator(folder: str | Path) -> tuple[StyleGenerator, list[str]]:
+def load_generator(name: str | Path) -> tuple[StyleGenerator, list[str]]:
     """A trained generator, in float32, and the names of its anchors.
 
     Args:
-        folder: in which `python -m training.train_emoji_gan` has written.
+        name: "emoji-gan", which ships with the package, or a folder in which
+            `python -m training.train_emoji_gan` has written.
 
     Raises:
-        ValueError: it holds no generator with a name for each of its anchors.
+        ValueError: there is no generator with a name for each of its anchors.
     """
-    folder = Path(folder)
-    if not is_generator(folder):
-        raise ValueError(f"{folder} holds no {StyleGenerator.__name__}")
+    folder = _folder(name)
+    if not is_generator(name):
+        raise ValueError(f"{name} is no folder of a {StyleGenerator.__name__}")
     generator = StyleGenerator.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     names = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
     if not isinstance(names, list) or len(names) != len(generator.anchors):
@@ -124,10 +128,14 @@ def load_generator(folder: str | Path) -> tuple[StyleGenerator, list[str]]:
     return generator.float().eval(), [str(name) for name in names]
 
 
-def is_generator(folder: str | Path) -> bool:
-    """Whether a folder holds a generator."""
-    path = Path(folder) / "config.json"
+def is_generator(name: str | Path) -> bool:
+    """Whether a shipped model or a folder is a generator."""
+    path = _folder(name) / "config.json"
     if not path.is_file():
         return False
     config = json.loads(path.read_text(encoding="utf-8"))
     return isinstance(config, dict) and config.get("_class_name") == StyleGenerator.__name__
+
+
+def _folder(name: str | Path) -> Path:
+    return HERE / name if name in SHIPPED else Path(name)
