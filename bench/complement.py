@@ -22,18 +22,18 @@ from shipped import options_of
 
 import frdiff
 from frdiff.choices import OVERHEAD, VARIABLES
+from frdiff.engines import engine_of
 from frdiff.models import INPUTS, shipped_captions
 from frdiff.plan import Action
 from frdiff.schedulers import is_flow, set_scheduler
 from frdiff.search.api import BATCH, halves_of
-from frdiff.search.engine import engine_of
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
 from frdiff.search.outset import learner_of, space_of, truth_of
 from frdiff.search.prices import Prices
 from frdiff.search.solvers import solvers_of
 from frdiff.search.space import Space, table_of
-from frdiff.search.subject import Batch, PipelineSubject
+from frdiff.search.subject import Batch, PipelineSubject, drawing_of
 from frdiff.search.tuner import WORTH, Learner
 from frdiff.search.within import Candidate, search_within
 from frdiff.setting import Setting
@@ -141,7 +141,7 @@ def case_of(model: str, scale: float | None, samples: int, price: float | None) 
     )
     if price is not None:
         space = replace(space, prices=priced(space.prices, price))
-    with engine_of(subject) as engine:
+    with engine_of(drawing_of(subject)) as engine:
         truth = truth_of(subject, num_steps, space, searched[0], notes)
         measures = [
             Measure(engine, truth.setting, half, notes, name, subject.peak)

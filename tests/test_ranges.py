@@ -10,9 +10,9 @@ from test_origin import origin
 
 import frdiff
 from conftest import call, ddim, loop, make_pipe, make_unet
+from frdiff.engines import engine_of
 from frdiff.policy import RangePolicy, TablePolicy, loads
-from frdiff.search.engine import engine_of
-from frdiff.search.subject import Batch, PipelineSubject
+from frdiff.search.subject import Batch, PipelineSubject, drawing_of
 from frdiff.setting import Setting
 
 STEPS = 6
@@ -142,12 +142,12 @@ def test_tune_finds_one_and_every_batch_is_drawn_at_its_guidance():
     assert again.dumps() == policy.dumps()
     subject = PipelineSubject(pipe, 2.0, True, inputs)
     setting = Setting(4, TablePolicy(4, [(0,)] * 4, targets=()))
-    with engine_of(subject) as engine:
+    with engine_of(drawing_of(subject)) as engine:
         plain, own = engine([(setting, Batch(0, ("",))), (setting, Batch(0, ("",), 8.0))])
-        (other,) = engine_of(replace(subject, guidance=8.0)).__enter__()(
+        (other,) = engine_of(drawing_of(replace(subject, guidance=8.0))).__enter__()(
             [(setting, Batch(0, ("",)))]
         )
-    with engine_of(replace(subject, guidance=8.0)) as engine:
+    with engine_of(drawing_of(replace(subject, guidance=8.0))) as engine:
         (other,) = engine([(setting, Batch(0, ("",)))])
     assert (own.latents == other.latents).all()
     assert (own.latents != plain.latents).any()

@@ -73,7 +73,7 @@ def test_a_walk_at_one_and_a_half_times_the_speed_is_near_the_full_one_and_flick
         "features": FramePolicy(1.6, 3, "all", "moves"),
         "frames": FramePolicy(2, 3, (), "moves"),
     }
-    full, *others = compare(generator, inputs, policies, rounds=1)
+    _, *others = compare(generator, inputs, policies, rounds=1)
     for one in others:
         assert one.stats.macs_ratio <= 1 / 1.45
         assert one.psnr >= 35

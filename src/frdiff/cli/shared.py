@@ -66,6 +66,20 @@ def size_in_bytes(value: str) -> int:
     return int(float(number) * UNITS[unit])
 
 
+def resources_of(text: str) -> dict[str, float]:
+    """Amounts by name, as in GPU=1,CPU=2."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, given, amount = part.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError:
+            given = ""
+        if not given or not name.strip():
+            raise typer.BadParameter(f"give amounts such as GPU=1 or GPU=1,CPU=2, got {text}")
+    return found
+
+
 MaxMemory = Annotated[
     int | None,
     typer.Option(
@@ -73,6 +87,22 @@ MaxMemory = Annotated[
         metavar="SIZE",
         help="That stored features and scores may take, such as 200MiB; more is refused.",
     ),
+]
+Workers = Annotated[int, typer.Option(help="To draw with: processes, or Ray's actors.")]
+EngineName = Annotated[
+    str, typer.Option(help="local, this machine, or ray, a cluster; results are the same.")
+]
+Resources = Annotated[
+    dict[str, float] | None,
+    typer.Option(
+        "--resources-per-worker",
+        parser=resources_of,
+        metavar="NAME=AMOUNT,...",
+        help="With --engine ray: such as GPU=1; default: CPU=1.",
+    ),
+]
+Address = Annotated[
+    str | None, typer.Option(help="With --engine ray: of a cluster, such as auto; default: here.")
 ]
 Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -12,11 +12,15 @@ from rich.table import Table
 from frdiff.choices import METHODS, OVERHEAD, PARETO, VARIABLES
 from frdiff.cli.errors import resumable
 from frdiff.cli.shared import (
+    Address,
     AsJson,
     Device,
+    EngineName,
     MaxMemory,
     Model,
+    Resources,
     TargetOption,
+    Workers,
     check_drawing,
     check_without,
     known_scheduler,
@@ -116,7 +120,10 @@ def tune(
         bool, typer.Option("--latents", help="Compare final latents and not pictures.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of noises and proposals.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes to draw with.")] = 1,
+    workers: Workers = 1,
+    engine: EngineName = "local",
+    resources: Resources = None,
+    address: Address = None,
     max_memory: MaxMemory = None,
     output: Annotated[
         Path | None,
@@ -196,6 +203,9 @@ def tune(
                 latents=latents,
                 seed=seed,
                 workers=workers,
+                engine=engine,
+                resources_per_worker=resources or {},
+                address=address,
                 max_bytes=max_memory,
                 journal=journal,
                 on_event=on_event,

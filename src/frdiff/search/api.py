@@ -18,18 +18,18 @@ from torch import nn
 
 from frdiff.choices import METHODS, OVERHEAD, PARETO, VARIABLES
 from frdiff.denoisers import weights_hash
+from frdiff.engines import Place, engine_of
 from frdiff.policy import Targets, config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_float, check_int, checked_list, quote
 from frdiff.sampling import check_inputs
-from frdiff.search.engine import engine_of
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.guide import Guide, followed
 from frdiff.search.journal import Journal
 from frdiff.search.measure import MOST_DECIBELS, Measure
 from frdiff.search.outset import learner_of, space_of, targets_of, truth_of
 from frdiff.search.solvers import solvers_of
-from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject
+from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject, drawing_of
 from frdiff.search.tuner import Tuner, versions
 from frdiff.search.within import Candidate
 
@@ -96,6 +96,9 @@ def tune(
     evaluations: int | None = None,
     seed: int = 0,
     workers: int = 1,
+    engine: str = "local",
+    resources_per_worker: Mapping[str, float] = MappingProxyType({}),
+    address: str | None = None,
     max_bytes: int | None = None,
     journal: str | Path | None = None,
     on_event: OnEvent = lambda progress: None,
@@ -162,7 +165,9 @@ def tune(
             other numbers of policies as much more or less.
         seed: of noises and proposals. The same seed gives the same policies, byte for byte, on
             one machine with one number of threads.
-        workers: processes to draw with; they do not change the policies.
+        workers: to draw with; they do not change the policies.
+        engine: `"local"`: they are processes of this machine; `"ray"`: actors of a Ray cluster.
+        resources_per_worker, address: of Ray, see `frdiff.engines.Place`.
         max_bytes: that the bank may take in a call with one sample. What was found is stored in as
             many bytes, in the way that loses least on the samples, see `frdiff.fit_memory`.
         journal: a file that keeps what was measured; a search that was killed goes on from it.
@@ -176,7 +181,8 @@ def tune(
     shares = _shares(num_steps, budget, speedup, min_psnr, pareto)
     if method not in METHODS or (method == "gates" and min_psnr is not None):
         raise ValueError(f"method must be one of {METHODS}, gates without min_psnr, got {method!r}")
-    _check(vary, overhead, quantile, samples, evaluations, workers)
+    _check(vary, overhead, quantile, samples, evaluations)
+    place = Place(engine, workers, resources_per_worker, address)
     if max_bytes is not None:
         check_int("max_bytes", max_bytes, 1, 2**63)
     scales = _scales(guidance)
@@ -203,7 +209,7 @@ def tune(
     few = halves[0][0]
     space = space_of(subject, num_steps, solvers, few, vary, wanted, method, overhead, notes)
     full = space.full
-    with engine_of(subject, workers) as engine:
+    with engine_of(drawing_of(subject), place) as draws:
         truth = truth_of(subject, num_steps, space, few, notes)
         if min_psnr is not None and truth.agreement is not None and min_psnr > truth.agreement:
             raise ValueError(
@@ -212,7 +218,7 @@ def tune(
             )
         guide = Guide(subject, notes, followed(halves[0]))
         calibration, held_out = (
-            Measure(engine, truth.setting, half, notes, name, subject.peak, guide.walk)
+            Measure(draws, truth.setting, half, notes, name, subject.peak, guide.walk)
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
         climbs = "keyframes" in vary
@@ -400,7 +406,6 @@ def _check(
     quantile: float,
     samples: int,
     evaluations: int | None,
-    workers: int,
 ) -> None:
     unknown = sorted({*checked_list("vary", vary)} - {*VARIABLES})
     if unknown:
@@ -411,7 +416,6 @@ def _check(
     check_int("samples", samples, 1, 10_000)
     if evaluations is not None:
         check_int("evaluations", evaluations, 1, 1_000_000)
-    check_int("workers", workers, 1, 1000)
 
 
 def _digest(content: Any) -> str:

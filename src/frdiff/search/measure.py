@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
+from frdiff.engines import Engine
 from frdiff.policy.checks import check_float, checked_list
-from frdiff.search.engine import Engine
 from frdiff.search.journal import Journal
-from frdiff.search.subject import Batch, Drawn
+from frdiff.search.subject import Batch, Drawn, Job
 from frdiff.setting import Setting
 
 __all__ = [
@@ -50,7 +50,7 @@ class Measure:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine[Job, Drawn],
         truth: Setting,
         batches: Sequence[Batch],
         journal: Journal,

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,12 +32,14 @@ from frdiff.wrapped import Wrapped
 __all__ = [
     "Batch",
     "Drawn",
+    "Job",
     "Loop",
     "LoopSubject",
     "PipelineSubject",
     "Subject",
     "altered_scores",
     "altered_steps",
+    "drawing_of",
     "guidance_range",
     "scheduler_of",
 ]
@@ -291,6 +294,18 @@ class LoopSubject:
 
 
 Subject = PipelineSubject | LoopSubject
+
+Job = tuple[Setting, Batch]
+"""What an engine draws, see `frdiff.engines`."""
+
+
+def drawing_of(subject: Subject) -> Callable[[Job], Drawn]:
+    """What makes the samples of a job; it can be sent wherever the subject can."""
+    return partial(_draw, subject)
+
+
+def _draw(subject: Subject, job: Job) -> Drawn:
+    return subject.drawn(*job)
 
 
 @contextmanager
