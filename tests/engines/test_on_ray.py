@@ -24,14 +24,15 @@ def cluster():
     ray.shutdown()
 
 
-def test_results_are_those_of_one_process_and_each_worker_is_asked(cluster, tmp_path):
+def test_results_are_those_of_one_process_and_each_job_is_done_once(cluster, tmp_path):
     work, jobs = Square(tmp_path), list(range(20, 40))
     with engine_of(work, Place("ray", 2)) as engine:
         found = list(engine(jobs))
         assert list(engine([3])) == [(9, torch.get_num_threads())]
     assert found == [(job**2, torch.get_num_threads()) for job in jobs]
     assert work.asked() == dict.fromkeys([3, *jobs], 1)
-    assert len(work.processes()) == 2 and os.getpid() not in work.processes()
+    assert 1 <= len(work.processes()) <= 2  # the first may be done before the other is there
+    assert os.getpid() not in work.processes()
 
 
 def test_a_worker_that_is_killed_is_begun_again(cluster, tmp_path):
@@ -47,7 +48,7 @@ def test_a_worker_that_is_killed_is_begun_again(cluster, tmp_path):
 
 def test_a_job_that_kills_all_that_try_it_is_named(cluster, tmp_path):
     with (
-        pytest.raises(WorkError, match="no worker was left to do job 2 of 3, which was tried 4"),
+        pytest.raises(WorkError, match="job 2 of 3 was tried 4 times, and its worker was lost"),
         engine_of(Square(tmp_path), Place("ray", 1)) as engine,
     ):
         list(engine([1, 99, 2]))

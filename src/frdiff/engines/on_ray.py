@@ -1,11 +1,13 @@
 """Jobs done by the actors of a Ray cluster.
 
-Ray starts a worker again where it was killed or its node is lost, and gives it the job again; what
-is left here is to say what is asked for, to keep the order, and to name what fails for good.
+Ray begins a worker again where it was killed or its node is lost. What is left here is to say what
+is asked for, to give the job to another, to keep the order, and to name what fails for good.
 """
 
 import math
 import sys
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,9 @@ from frdiff.engines.engine import Engine, Place, WorkError
 
 __all__ = ["ray_engine"]
 
-TRIES = 3  # of one job, whose worker may die of it
+TRIES = 4  # of one job, whose worker may die of it
+PATIENCE = 300.0  # seconds without any worker, before which an autoscaler finds another node
+PAUSE = 0.2
 
 
 class _Actor:
@@ -29,6 +33,9 @@ class _Actor:
         torch.set_num_threads(threads)
         (sent,) = kept
         self.work = ray.cloudpickle.loads(ray.get(sent))  # our own bytes, never a file
+
+    def answer(self) -> None:
+        """That it is there."""
 
     def do(self, job: Any) -> Any:
         return self.work(job)
@@ -59,11 +66,10 @@ def ray_engine(work: Callable[[Any], Any], place: Place) -> Iterator[Engine]:
             num_gpus=gpus,
             resources=resources,
             max_restarts=-1,
-            max_task_retries=TRIES,
         )
         threads = torch.get_num_threads()
         actors = [kind.remote(kept, threads, sys.path) for _ in range(place.workers)]
-        yield lambda jobs: _results(actors, jobs)
+        yield lambda jobs: _Pool(actors, jobs).results()
     finally:
         for actor in actors:
             ray.kill(actor)
@@ -96,23 +102,74 @@ def _check_room(has: dict[str, float], place: Place, wanted: dict[str, float]) -
             )
 
 
-def _results(actors: Sequence[Any], jobs: Sequence[Any]) -> Iterator[Any]:
-    from ray.exceptions import RayError, RayTaskError
-    from ray.util import ActorPool
+class _Pool:
+    """Gives jobs to actors, each to one that has just answered; again where that was lost."""
 
-    pool = ActorPool(actors)
-    done = 0
-    try:
-        for result in pool.map(lambda actor, job: actor.do.remote(job), jobs):
-            yield result
-            done += 1
-    except RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, Exception) else error
-        raise WorkError(
-            f"job {done + 1} of {len(jobs)} failed: {type(cause).__name__}: {cause}"
-        ) from error
-    except RayError as error:
-        raise WorkError(
-            f"no worker was left to do job {done + 1} of {len(jobs)}, which was tried "
-            f"{TRIES + 1} times: {type(error).__name__}: {error}"
-        ) from error
+    def __init__(self, actors: Sequence[Any], jobs: Sequence[Any]) -> None:
+        self.jobs = jobs
+        self.waiting = deque(range(len(jobs)))
+        self.running: dict[Any, tuple[Any, int]] = {}
+        self.asked = {actor.answer.remote(): actor for actor in actors}
+        self.idle: list[Any] = []
+        self.done: dict[int, Any] = {}
+        self.tries: Counter[int] = Counter()
+        self.heard = time.monotonic()
+
+    def results(self) -> Iterator[Any]:
+        """In the order of the jobs."""
+        import ray
+
+        for number in range(len(self.jobs)):
+            while number not in self.done:
+                refs = [*self.running, *self.asked]
+                ready, _ = ray.wait(refs, timeout=PATIENCE / 10)
+                for ref in ready:
+                    self._take(ref)
+                if self.running:
+                    self.heard = time.monotonic()
+                elif time.monotonic() - self.heard > PATIENCE:
+                    raise WorkError(
+                        f"no worker has answered for {PATIENCE:.0f} s, with job {number + 1} of "
+                        f"{len(self.jobs)} to do: is there a node left with room for one?"
+                    )
+            yield self.done.pop(number)
+
+    def _take(self, ref: Any) -> None:
+        """Take an answer or a result, and give idle actors what waits."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        if ref in self.asked:
+            actor = self.asked.pop(ref)
+            try:
+                ray.get(ref)
+            except RayError:
+                time.sleep(PAUSE)  # it is being begun again, perhaps on another node
+                self.asked[actor.answer.remote()] = actor
+            else:
+                self.idle.append(actor)
+        else:
+            actor, number = self.running.pop(ref)
+            try:
+                self.done[number] = ray.get(ref)
+                self.idle.append(actor)
+            except RayTaskError as error:
+                cause = error.cause if isinstance(error.cause, Exception) else error
+                raise WorkError(
+                    f"{self._named(number)} failed: {type(cause).__name__}: {cause}"
+                ) from error
+            except RayError as error:
+                self.tries[number] += 1
+                if self.tries[number] == TRIES:
+                    raise WorkError(
+                        f"{self._named(number)} was tried {TRIES} times, and its worker was lost "
+                        f"each time: {type(error).__name__}: {error}"
+                    ) from error
+                self.waiting.appendleft(number)
+                self.asked[actor.answer.remote()] = actor
+        while self.idle and self.waiting:
+            actor, number = self.idle.pop(), self.waiting.popleft()
+            self.running[actor.do.remote(self.jobs[number])] = actor, number
+
+    def _named(self, number: int) -> str:
+        return f"job {number + 1} of {len(self.jobs)}"
