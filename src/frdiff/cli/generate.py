@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frdiff.cli.shared import (
+    Address,
     AsJson,
     Device,
+    EngineName,
     Guidance,
     MaxMemory,
     Model,
+    Resources,
     Seed,
     Steps,
     TargetOption,
+    Workers,
     check_drawing,
     check_with,
     check_without,
@@ -49,12 +53,19 @@ JUMPS = ("crowding", "checked")
 SHAPE = ("interval", "bias", "tau", "mixing", "forecast", "targets", "align", "jumps", *JUMPS)
 FEATURES = ("bias", "tau", "mixing", "targets", "align")
 RAMP = ("bias", "tau")
+# What is said of one picture beside another, and of many from a file.
+COMPARED = ("compare_", "paper", "repeats", "converged")
+MANY = ("batch", "resume", "workers", "engine", "resources", "address")
 
 
 def generate(
     context: typer.Context,
     model: Model,
-    prompts: Annotated[list[str], typer.Argument(help="One picture each.")],
+    prompts: Annotated[list[str] | None, typer.Argument(help="One picture each.")] = None,
+    prompts_file: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="A file, one prompt a line: one PNG each, and a manifest."),
+    ] = None,
     policy: PolicyFile = None,
     interval: Interval = 2,
     bias: Bias = 0.5,
@@ -92,13 +103,28 @@ def generate(
         typer.Option(min=1, help="With --compare: steps that count as converged, as a reference."),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the PNGs.")] = Path("outputs"),
+    batch: Annotated[int, typer.Option(min=1, help="With --prompts: drawn together.")] = 8,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="With --prompts: draw again what has other contents now."),
+    ] = False,
+    workers: Workers = 1,
+    engine: EngineName = "local",
+    resources: Resources = None,
+    address: Address = None,
     max_memory: MaxMemory = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Draw pictures with a policy; with --compare, side by side with the full pipeline."""
+    """Draw pictures with a policy; with --compare, side by side with the full pipeline.
+
+    With --prompts FILE as many as the file has lines: one that was interrupted goes on.
+    """
     from frdiff.cli import drawing
+    from frdiff.cli.pictures import draw_file
+    from frdiff.engines import Place
     from frdiff.models import GUIDANCE, INPUTS
+    from frdiff.pictures import Painter
     from frdiff.policy import JumpPolicy, UniformPolicy, load_policy
     from frdiff.sampling import set_scheduler
 
@@ -122,6 +148,26 @@ def generate(
             interval, bias, tau, mixing, forecast or 0, parsed_targets(targets), align=align
         )
     num_steps = num_steps_of(chosen, steps)
+    if prompts_file is not None:
+        check_without(context, ("prompts", *COMPARED), "--prompts", "the file has them")
+        solver = chosen.origin.solver if chosen.origin and scheduler is None else scheduler
+        painter = Painter(
+            model,
+            chosen,
+            num_steps,
+            solver,
+            GUIDANCE.get(model) if guidance is None else guidance,
+            seed,
+            INPUTS.get(model, {}),
+            max_memory,
+            device,
+        )
+        place = Place(engine, workers, resources or {}, address)
+        draw_file(painter, prompts_file, output, batch, place, resume, as_json)
+        return
+    check_with(context, MANY, "--prompts")
+    if not prompts:
+        raise ValueError("give prompts, or a file of them with --prompts")
     pipe = open_model(model, device)
     check_drawing(pipe, prompts, guidance)
     if scheduler is not None:

@@ -4,6 +4,6 @@ An engine is a function from jobs to their results, in the order of the jobs. Wh
 more of it; so what is decided and written from the results is the same on one worker or many.
 """
 
-from frdiff.engines.engine import ENGINES, Engine, Place, WorkError, engine_of
+from frdiff.engines.engine import ENGINES, HERE, Engine, Place, WorkError, engine_of
 
-__all__ = ["ENGINES", "Engine", "Place", "WorkError", "engine_of"]
+__all__ = ["ENGINES", "HERE", "Engine", "Place", "WorkError", "engine_of"]

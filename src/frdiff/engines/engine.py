@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from frdiff.policy.checks import check_float, check_int, quote
 
-__all__ = ["ENGINES", "Engine", "Place", "WorkError", "engine_of"]
+__all__ = ["ENGINES", "HERE", "Engine", "Place", "WorkError", "engine_of"]
 
 ENGINES = ("local", "ray")
 MOST_WORKERS = 10_000
@@ -48,8 +48,12 @@ class Place:
             check_float(f"resources_per_worker[{name!r}]", amount, 0, 1e6)
 
 
+HERE = Place()
+"""This process."""
+
+
 @contextmanager
-def engine_of(work: Callable[[J], R], place: Place = Place()) -> Iterator[Engine[J, R]]:
+def engine_of(work: Callable[[J], R], place: Place = HERE) -> Iterator[Engine[J, R]]:
     """An engine that does jobs by `work`, as long as the `with` block lasts.
 
     Every worker gets `work` once, and computes with as many threads as this process, so that
