@@ -20,6 +20,7 @@ from frdiff.layout import Layout
 from frdiff.plan import Action
 from frdiff.policy import Policy
 from frdiff.progress import Progress
+from frdiff.ranks import within_ranks
 from frdiff.stand_in import StandIn
 from frdiff.trees import filled, form_of, tensors_in
 from frdiff.wrapped import Wrapped
@@ -181,7 +182,7 @@ class DenoiserPatch:
     def __reduce__(self) -> Any:
         return type(None), ()
 
-    def _wrap(self, module: nn.Module, forward: Callable) -> Wrapped:
+    def _wrap(self, module: Any, forward: Callable) -> Wrapped:
         wrapped = Wrapped(module, "forward", forward)
         self._wrapped.append(wrapped)
         return wrapped
@@ -194,10 +195,11 @@ class DenoiserPatch:
         # A policy that never reuses has no use for them.
         parts = zip(self.stand_ins, self.targets, strict=True) if self.stores else ()
         for part, target in parts:
-            self._wrap(target.source, part.source(target.source.forward))
-            self._wrap(target.module, part.module(target.module.forward))
-            for number, module in enumerate(target.idle):
-                self._wrap(module, part.idle(number, module.forward))
+            source, module = within_ranks(target.source), within_ranks(target.module)
+            self._wrap(source, part.source(source.forward))
+            self._wrap(module, part.module(module.forward))  # on top, where both are one
+            for number, idle in enumerate(target.idle):
+                self._wrap(idle, part.idle(number, idle.forward))
         hooked = {id(row.owner) for row in self._wrapped}
         modules = self.denoiser.named_modules()
         self._places = {name: module for name, module in modules if id(module) in hooked}
