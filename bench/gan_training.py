@@ -15,6 +15,7 @@ import argparse
 import copy
 import json
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from torch.nn import functional as F
 from frdiff.bench.embedder import ShippedEmbedder, load_embedder
 from frdiff.bench.metrics import frechet_distance
 from frdiff.frames import StyleGenerator
+
+sys.path.append(str(Path(__file__).parents[1]))
+
 from training.options import ROOT
 from training.train_digits import digits
 from training.train_emoji_gan import Discriminator
