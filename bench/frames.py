@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,14 @@ from training.data import motifs
 SPEEDS = (1.5, 2.0, 3.0)
 ENDS = ("red apple", "panda face", "hamburger", "wolf", "red heart")
 PANNED = ("panda face", "red apple", "wolf", "penguin")
+# Of the clips on the page, by what they are called under them.
 SHOWN = {
-    "walk": ("full", "3x: tuned", "3x: pixels, linear"),
-    "generator": ("full", "1.5x: tuned", "1.5x: pixels, linear"),
+    "walk": {"full": "full", "3x: tuned": "3x: tuned", "3x: pixels, linear": "3x: linear"},
+    "generator": {
+        "full": "full",
+        "1.5x: tuned": "1.5x: tuned",
+        "1.5x: pixels, linear": "1.5x: linear",
+    },
 }
 PAGE, CLIPS = Path("docs/frames.md"), Path("docs")
 
@@ -261,7 +266,8 @@ def main() -> None:
             rounds=options.rounds,
         )
         if case.name in SHOWN:
-            shown = [outcome for outcome in outcomes if outcome.name in SHOWN[case.name]]
+            names = SHOWN[case.name]
+            shown = [replace(row, name=names[row.name]) for row in outcomes if row.name in names]
             animate(shown, CLIPS / f"frames-{case.name}.gif")
     edited = edits()
     if options.json:

@@ -46,18 +46,24 @@ EVERY, DRAWN = 100, 1000
 
 @dataclass(frozen=True)
 class Way:
-    """A way of training: how often a batch is seen in a row, and what is reused meanwhile."""
+    """A way of training: how often a batch is seen in a row, and what is reused meanwhile.
+
+    `rests`: the discriminator's lower block learns nothing from drawn pictures either meanwhile;
+    else it learns from them alone.
+    """
 
     name: str
     reals: int = 1
     latents: int = 1
     reuses: bool = True
+    rests: bool = False
 
 
 WAYS = (
     Way("plain"),
     Way("real pictures, 2 times", reals=2),
     Way("real pictures, 4 times", reals=4),
+    Way("real pictures, 2 times, lower block resting", reals=2, rests=True),
     Way("latents, 2 times", latents=2),
     Way("latents, 4 times", latents=4),
     Way("both, 2 times", reals=2, latents=2),
@@ -133,6 +139,9 @@ class Training:
                 block.keyframe = not way.reuses or self.update % often == 0
         made = self.drawing(self.latents)
         self.critic.requires_grad_(True)
+        if way.rests and self.update % way.reals:
+            self.critic.conv_in.requires_grad_(False)
+            self.critic.blocks[:LOWER].requires_grad_(False)
         slope = self.update % R1_EVERY == 0  # a keyframe of every way
         real = self.real.clone().requires_grad_(slope)
         true, _ = self.shown(real)
