@@ -29,8 +29,8 @@ class Place:
         engine: `"local"`, this process or several of this machine, or `"ray"`.
         workers: that do them.
         resources_per_worker: of Ray's, such as `{"GPU": 1}`; by default one CPU.
-        address: of a Ray cluster, such as `"auto"`; None for one on this machine, or that which the
-            program is connected to.
+        address: of a Ray cluster, such as `"auto"` for the one on this machine; None for that which
+            the program is connected to, the one in `RAY_ADDRESS`, or else one of its own.
     """
 
     engine: str = "local"

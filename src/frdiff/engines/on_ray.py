@@ -4,7 +4,9 @@ Ray begins a worker again where it was killed or its node is lost. What is left 
 is asked for, to give the job to another, to keep the order, and to name what fails for good.
 """
 
+import logging
 import math
+import os
 import sys
 import time
 from collections import Counter, deque
@@ -54,7 +56,10 @@ def ray_engine(work: Callable[[Any], Any], place: Place) -> Iterator[Engine]:
         raise ImportError('engine="ray" needs Ray: pip install "frdiff[ray]"') from error
     begins = not ray.is_initialized()
     if begins:
-        ray.init(place.address, include_dashboard=False, log_to_driver=False)
+        # With no address Ray would join whatever cluster somebody else began on this machine.
+        address = place.address or (None if "RAY_ADDRESS" in os.environ else "local")
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        ray.init(address, include_dashboard=False, **quiet)
     actors: list[Any] = []
     try:
         resources = dict(place.resources_per_worker)
