@@ -75,10 +75,11 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 docs-models: $(READY)  ## Count every denoiser class at full size into docs/models.md (minutes).
 	$(BIN)/frdiff models --markdown > docs/models.tmp && mv docs/models.tmp docs/models.md
 
-models: $(READY)  ## Train the shipped models again (about 6 hours on 2 cores).
+models: $(READY)  ## Train the shipped models again (about 7 hours on 2 cores).
 	$(BIN)/python -m training.train_emoji
 	$(BIN)/python -m training.train_emoji_dit
 	$(BIN)/python -m training.train_emoji_flow
+	$(BIN)/python -m training.train_emoji_gan
 	$(BIN)/python -m training.train_digits
 	$(BIN)/python -m training.train_embedders
 
