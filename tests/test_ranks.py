@@ -16,7 +16,7 @@ from conftest import ddim
 from frdiff.ranks import within_ranks
 from zoo import DENOISERS, tiny_call
 
-NAMES = ("WanTransformer3DModel", "FluxTransformer2DModel", "LTXVideoTransformer3DModel")
+NAMES = ("WanTransformer3DModel", "FluxTransformer2DModel", "QwenImageTransformer2DModel")
 POLICIES = {
     "all": frdiff.UniformPolicy(3, mixing=False, forecast=1, targets="all"),
     "residual": frdiff.UniformPolicy(3, mixing=False, forecast=1, targets="residual"),
