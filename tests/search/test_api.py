@@ -174,7 +174,9 @@ def test_without_reuse_no_targets_are_looked_for():
 
 
 def test_without_jumps_and_steps_the_wildcards_given_are_reused():
-    policy = tuned(vary=["keyframes", "reuse", "weights"], targets=["*.ff", "*.attn1"])
+    # So small a network's memory traffic would let twice the speed be out of reach.
+    asked = {"vary": ["keyframes", "reuse", "weights"], "overhead": 0.05}
+    policy = tuned(targets=["*.ff", "*.attn1"], **asked)
     assert policy.targets == ("*.ff", "*.attn1")
     assert policy.num_steps == 12
     assert "jump" not in {step.action for step in policy.plan(12)}

@@ -4,7 +4,7 @@ import torch
 
 from conftest import ddim, loop, make_dit_pipe, make_unet
 from frdiff.policy import KeyframePolicy, TablePolicy
-from frdiff.search.prices import Prices
+from frdiff.search.prices import MOST_MOVING, Prices
 from frdiff.search.record import Recording, record
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
 from frdiff.setting import Setting
@@ -114,6 +114,16 @@ def test_the_greater_of_overhead_and_memory_traffic_is_paid():
     assert shown.reuse == pytest.approx(0.3)
     assert shown.jump == pytest.approx(0.01)  # which moves none of it
     assert Prices({"a": 0.9}, overhead=0.05, moving=-0.1).reuse == pytest.approx(0.15)
+
+
+def test_by_default_memory_traffic_is_paid_up_to_what_was_measured():
+    subject = PipelineSubject(make_dit_pipe())
+    batch = Batch(0, ("1", "2"))
+    for targets in ("all", ["*.ff", "*.attn1"]):
+        prices = record(subject, Setting(4), batch, targets, overhead=None).prices
+        assert prices.overhead == 0.05 and 0.05 < prices.moving <= MOST_MOVING
+        given = record(subject, Setting(4), batch, targets, overhead=0.1).prices
+        assert (given.overhead, given.moving) == (0.1, 0.0)
 
 
 def test_a_jump_costs_its_share_of_the_overhead():

@@ -13,6 +13,8 @@ from frdiff.run import Run
 __all__ = ["Prices", "prices_of"]
 
 JUMP_SHARE = 0.2
+MOST_MOVING = 0.17
+"""More was not measured: caches hold what networks move that are as small as that."""
 
 
 @dataclass(frozen=True)
@@ -97,4 +99,5 @@ def prices_of(run: Run, overhead: float | None = None) -> Prices:
     shares = {name: macs / full for name, macs in saved.items()}
     if overhead is not None:
         return Prices(shares, overhead, storing / full)
-    return Prices(shares, OVERHEAD, storing / full, reuse_work / work - reuse / full)
+    moving = min(reuse_work / work - reuse / full, MOST_MOVING)
+    return Prices(shares, OVERHEAD, storing / full, moving)
