@@ -295,6 +295,8 @@ class _Least:
         while failed < PATIENCE and taken < most and self._pays_for((), 0, self.looked):
             taken += 1
             change = _change(self.looked, damping)
+            if not change.any():  # no number shows in what is drawn, as where that is tokens
+                break
             found = _tried(self.looked, self.values + change)
             self._spend(self.looked, self._freedoms.run_cost)
             loss = _loss(found)
