@@ -90,7 +90,7 @@ class Reused(nn.Module):
 
 
 def reusing(network: Any) -> Any:
-    """A copy with the same weights whose lower blocks can be reused; and what switches them."""
+    """A copy with the same weights, whose blocks can be reused by themselves."""
     twin = copy.deepcopy(network)
     for name, weight in network.named_parameters():
         owner, _, last = name.rpartition(".")

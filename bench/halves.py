@@ -2,9 +2,9 @@
 
     python bench/halves.py [--steps 24] [--pictures 8] [--threads 1] [--json]
 
-Prints, per shipped model and guidance, the median signal-to-noise ratio in dB of final latents
-to the run in full: steps of
-halves between keyframes, jumps and fewer steps, each with the share of the MACs that it takes.
+Prints, per shipped model and guidance, the median signal-to-noise ratio in dB of final latents to
+the run in full: steps of halves between keyframes, jumps and fewer steps, each with the share of
+the MACs that it takes.
 """
 
 import argparse

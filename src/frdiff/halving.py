@@ -41,20 +41,17 @@ def half_step(
     if half is not None and patch.separable.get(context.outline):
         pairs = zip(half, forecasts, strict=True)
         return filled(form, [rejoined(*pair, now.half) for pair in pairs])
-    if now.leading is not None and sample is not None:
-        first, scores = now.leading
-        before, other = first.scores.value(0), _sample(first.example)
-        if before is not None and other is not None and same_memory(other, sample):
-            context.took = Action.JUMP
-            rows = zip(forecasts, scores, before[1], strict=True)
-            return filled(form, [led(*row) for row in rows])
+    if now.leading is not None and sample is not None and same_memory(now.leading[0], sample):
+        context.took = Action.JUMP
+        rows = zip(forecasts, *now.leading[1:], strict=True)
+        return filled(form, [led(*row) for row in rows])
     context.took = Action.REUSE  # of nothing: computed in full, but no keyframe
     with patch.idle():
         result = compute(*call[0], **call[1])
     if half is not None:
         patch.separable[context.outline] = agrees(half, tensors_in(result), now.half)
-    if now.leading is None:
-        now.leading = context, tensors_in(result)
+    if now.leading is None and sample is not None:
+        now.leading = sample, tensors_in(result), forecasts
     return result
 
 

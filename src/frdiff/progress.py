@@ -58,8 +58,8 @@ class Progress:
         sample_weight: of the sample, added to the score of a keyframe or jump; None adds none.
         guidance_weight: of how the halves of a keyframe's score differ; None adds none.
         half: which half a step of halves computes.
-        leading: of the first call of such a step, where it is computed in full: its context and
-            what it gave; None before.
+        leading: of the first call of such a step, where it is computed in full: its sample, its
+            scores and their forecasts; None before.
         threshold: the change of group 0 beyond which the next call computes after all; None once
             that is decided.
         change: of group 0 since the last keyframe.
@@ -99,7 +99,7 @@ class Progress:
         self.turns = [0] * len(self.groups)
         self.mixing_weight = torch.ones(())
         self.half = 1
-        self.leading: tuple[Context, tuple[Tensor, ...]] | None = None
+        self.leading: tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]] | None = None
         self.threshold: float | None = None
         self.change = 0.0
 
