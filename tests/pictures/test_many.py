@@ -140,6 +140,15 @@ def test_folders_of_other_pictures_are_refused(prompts, tmp_path):
         draw(prompts, tmp_path / "out")
 
 
+def test_what_is_no_manifest_is_not_written_over(tmp_path):
+    (tmp_path / NAME).write_text("my notes")
+    with pytest.raises(ValueError, match="is of other pictures"):
+        Manifest(tmp_path, {"a": 1})
+    assert (tmp_path / NAME).read_text() == "my notes"
+    (tmp_path / NAME).write_text('{"a": 1, "frdiff_pi')  # as a kill may leave it
+    assert not Manifest(tmp_path, {"a": 1}).entries
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frdiff.policy.checks import built, check_int, quote
+from frdiff.posteriors.manifest import sha256_of
 
 __all__ = ["Entry", "Manifest", "read_prompts"]
 
@@ -71,10 +72,11 @@ class Manifest:
         if not self.path.exists():
             self._append(head)
             return
-        whole, torn = self._lines()
-        if whole and whole[0] != head:
+        *whole, torn = self.path.read_text(encoding="utf-8").split("\n")
+        begins = whole[0] if whole else torn
+        if begins != head and (whole or not head.startswith(begins)):
             raise ValueError(
-                f"{self.path} is of other pictures: it begins with {whole[0][:300]}, and these "
+                f"{self.path} is of other pictures: it begins with {begins[:300]}, and these "
                 f"would with {head[:300]}; take another folder"
             )
         for number, line in enumerate(whole[1:], 2):
@@ -88,11 +90,6 @@ class Manifest:
             temporary = self.path.with_suffix(".tmp")
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
             temporary.replace(self.path)
-
-    def _lines(self) -> tuple[list[str], bool]:
-        """The whole lines, and whether there is a part of one behind them."""
-        *whole, rest = self.path.read_text(encoding="utf-8").split("\n")
-        return whole, bool(rest)
 
     def add(self, index: int, prompt: str, seed: int, picture: bytes) -> None:
         """Write a picture, then its line."""
@@ -123,7 +120,7 @@ class Manifest:
         path = self.folder / entry.file
         if not path.is_file():
             return False
-        return not verify or hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+        return not verify or sha256_of(path) == entry.sha256
 
     def _append(self, line: str) -> None:
         with self.path.open("a", encoding="utf-8") as file:
