@@ -32,7 +32,7 @@ WHOLE = {
 each_class = pytest.mark.parametrize("name", sorted(DENOISERS))
 
 
-def moved(call, step, pace):
+def moved(call, step, pace=0.02):
     """The call with its noisy sample moved on; of tokens the first."""
     sample = next(iter(call))
 
