@@ -11,11 +11,11 @@ demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, 
 		--policy src/frdiff/models/emoji/policies/dpm++-25-speedup-3.json \
 		--compare --paper --interval 3 --converged 100 --output outputs/demo
 
-test: check  ## Lint, types and all tests, one process a core.
-	$(BIN)/pytest --numprocesses auto
+test: check  ## Lint, types and all tests, one process a core; those of Ray share one.
+	$(BIN)/pytest --numprocesses auto --dist loadgroup
 
 test-fast: check  ## The same without slow tests and the bench's.
-	$(BIN)/pytest --numprocesses auto -m "not slow" --ignore tests/bench
+	$(BIN)/pytest --numprocesses auto --dist loadgroup -m "not slow" --ignore tests/bench
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -43,14 +43,14 @@ def rates(model: str, workers: int, batches: int, rounds: int) -> dict[str, list
             name: stack.enter_context(engine_of(painter, place)) for name, place in places.items()
         }
         for engine in engines.values():
-            while len({painted.worker for painted in engine(jobs[: 2 * workers])}) < workers:
+            while len({painted.worker for _, painted in engine(jobs[: 2 * workers])}) < workers:
                 if engine is engines["one process"]:
                     break
         for turn in track(range(rounds), "rounds"):
             names = list(engines)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 began = time.perf_counter()
-                drawn = sum(len(painted.pictures) for painted in engines[name](jobs))
+                drawn = sum(len(painted.pictures) for _, painted in engines[name](jobs))
                 found[name].append(drawn / (time.perf_counter() - began))
     return found
 

@@ -10,7 +10,7 @@ from test_origin import origin
 
 import frdiff
 from conftest import call, ddim, loop, make_pipe, make_unet
-from frdiff.engines import engine_of
+from frdiff.engines import engine_of, in_order
 from frdiff.policy import RangePolicy, TablePolicy, loads
 from frdiff.search.subject import Batch, PipelineSubject, drawing_of
 from frdiff.setting import Setting
@@ -143,12 +143,10 @@ def test_tune_finds_one_and_every_batch_is_drawn_at_its_guidance():
     subject = PipelineSubject(pipe, 2.0, True, inputs)
     setting = Setting(4, TablePolicy(4, [(0,)] * 4, targets=()))
     with engine_of(drawing_of(subject)) as engine:
-        plain, own = engine([(setting, Batch(0, ("",))), (setting, Batch(0, ("",), 8.0))])
-        (other,) = engine_of(drawing_of(replace(subject, guidance=8.0))).__enter__()(
-            [(setting, Batch(0, ("",)))]
-        )
+        jobs = [(setting, Batch(0, ("",))), (setting, Batch(0, ("",), 8.0))]
+        plain, own = in_order(engine(jobs))
     with engine_of(drawing_of(replace(subject, guidance=8.0))) as engine:
-        (other,) = engine([(setting, Batch(0, ("",)))])
+        ((_, other),) = engine([(setting, Batch(0, ("",)))])
     assert (own.latents == other.latents).all()
     assert (own.latents != plain.latents).any()
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import frdiff.bench.runner as runner
+import frdiff.bench.worker as worker
 from conftest import make_dit_pipe
 from frdiff.bench.measure import Setup, draw
 from frdiff.bench.methods import FULL, REFERENCE, Method
@@ -14,6 +15,7 @@ from frdiff.bench.report import write_report
 from frdiff.bench.results import read_result, read_results
 from frdiff.bench.runner import Bench, choose_prompts, measure_all
 from frdiff.bench.suites import DIFFUSION, FLOW
+from frdiff.engines import Place, engine_of
 from frdiff.policy import UniformPolicy
 from frdiff.run import apply
 from frdiff.sampling import sample, set_scheduler
@@ -96,22 +98,50 @@ def test_what_is_finished_is_skipped(bench, methods):
 
 
 def test_a_killed_run_loses_only_what_it_was_at(bench, methods, monkeypatch):
-    real = runner.draw
+    real = worker.draw
 
     def killed(pipe, group, setup):
         if any(method.policy for method in group):
             raise KeyboardInterrupt
         return real(pipe, group, setup)
 
-    monkeypatch.setattr(runner, "draw", killed)
+    monkeypatch.setattr(worker, "draw", killed)
     with pytest.raises(KeyboardInterrupt):
         measure_all(bench, methods)
     kept = snapshot(bench.folder)
     assert len(kept) == 2
-    monkeypatch.setattr(runner, "draw", real)
+    monkeypatch.setattr(worker, "draw", real)
     measure_all(bench, methods)
     after = snapshot(bench.folder)
     assert len(after) == 4 and kept.items() <= after.items()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "engine", ["local", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))]
+)
+def test_two_workers_write_the_same_files_but_for_seconds(bench, methods, engine, tmp_path):
+    def found(folder):
+        rows = {path.name: read_result(path).model_dump() for path in folder.glob("*.json")}
+        for row in rows.values():
+            if "seconds" in row:
+                row["seconds"] = row["seconds_full"] = len(row["seconds"])
+        strips = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+        with np.load(next((folder / "references").glob("*.npz"))) as kept:
+            return rows, strips, {name: kept[name].tobytes() for name in kept}
+
+    failing = Method("FirstBlockCache", "none", 10, peer="firstblock", options=(("none", 1),))
+    everything = [*methods, failing]
+    assert measure_all(bench, everything) == 0
+    other = replace(bench, folder=tmp_path / "two")
+    seen = []
+    with engine_of(worker.Worker(bench.pipe, bench.setup), Place(engine, 2)) as on_two:
+        count = measure_all(
+            other, everything, None, on_two, lambda line, done, total: seen.append(done)
+        )
+    assert count == 0 and seen == sorted(seen) and seen[-1] == len(everything) + 1
+    assert found(bench.folder) == found(other.folder)
 
 
 def test_a_corrupt_file_costs_its_own_result_only(bench, methods, tmp_path):

@@ -10,10 +10,14 @@ from ray.cluster_utils import Cluster
 
 import frdiff
 from engine_work import Square
-from frdiff.engines import Place, engine_of
+from frdiff.engines import Place, engine_of, in_order
 from pipelines_zoo import zoo
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("ray"),
+    pytest.mark.filterwarnings("ignore"),
+]
 SEARCH = {"num_steps": 12, "speedup": 2, "samples": 2, "evaluations": 4, "latents": True}
 
 
@@ -42,7 +46,7 @@ def test_a_node_that_is_lost_loses_no_job(nodes, tmp_path):
     thread = threading.Thread(target=lose)
     with engine_of(work, Place("ray", 2)) as engine:
         thread.start()
-        found = [square for square, _ in engine(jobs)]
+        found = [square for square, _ in in_order(engine(jobs))]
     thread.join()
     assert found == [job**2 for job in jobs]
     assert sum(work.asked().values()) <= len(jobs) + 2

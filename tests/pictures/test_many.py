@@ -115,7 +115,9 @@ def _another_length():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize(
+    "engine", ["local", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_two_workers_draw_the_same_files(prompts, tmp_path, engine):
     draw(prompts, tmp_path / "one")

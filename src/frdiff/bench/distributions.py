@@ -5,7 +5,7 @@ itself too. Only what lies beyond that spread is a loss.
 """
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from frdiff.bench.results import Distribution, Fidelity, result_path, write_resu
 from frdiff.bench.runner import Bench, is_finished
 from frdiff.bench.suites import Suite
 from frdiff.bench.summary import GROUPS, SPEEDUPS, best_at, rows_of
+from frdiff.bench.worker import Job, Pictures, Worker
+from frdiff.engines import Engine, local_engine
 
-__all__ = ["distribution_path", "distribution_tasks", "measure_distribution"]
+__all__ = ["distribution_path", "distribution_tasks", "measure_distribution", "networks_of"]
 
 SEED_SETS = {"full": 10_000, "full, seeds B": 20_000, "full, seeds C": 30_000}
 # Which full run another is compared with: round the circle, so that three seeds give three pairs.
@@ -71,6 +73,7 @@ def measure_distribution(
     point: str,
     method: Method,
     inception: Inception | None = None,
+    engine: Engine[Job, Any] | None = None,
 ) -> None:
     """Draw one picture per prompt of the bench's setup and write the metrics; skip what is done.
 
@@ -78,17 +81,17 @@ def measure_distribution(
         bench: its setup has the prompts of all samples, 1,000 or more.
         point: a name in `distribution_tasks`; the full run's say which seeds to draw from.
         inception: a second network to look through.
+        engine: of a `Worker` with the networks of `networks_of`; None for this process.
     """
     path = distribution_path(bench, point, method, inception)
     if is_finished(path):
         return
-
-    def look(images: np.ndarray) -> dict[str, np.ndarray]:
-        seen = {"own": embedder.features(images)}
-        return seen if inception is None else seen | {"inception": inception.features(images)}
+    draws = engine or local_engine(
+        Worker(bench.pipe, bench.setup, networks_of(embedder, inception))
+    )
 
     def features(chosen: Method, seed: int) -> dict[str, np.ndarray]:
-        return _features(bench, chosen, seed, _named(inception), look)
+        return _features(bench, chosen, seed, _named(inception), draws)
 
     seen = features(method, SEED_SETS.get(point, SEED_SETS["full"]))
     seen_full = features(bench.setup.full, SEED_SETS[OTHER_SEEDS.get(point, "full, seeds B")])
@@ -125,29 +128,33 @@ def _frechet_inception(
     return {"inception": inception.name, "frechet_inception": distance}
 
 
+def networks_of(
+    embedder: ShippedEmbedder, inception: Inception | None
+) -> dict[str, ShippedEmbedder | Inception]:
+    """Those that look at pictures, by name."""
+    return {"own": embedder} if inception is None else {"own": embedder, "inception": inception}
+
+
 def _features(
-    bench: Bench,
-    method: Method,
-    seed: int,
-    more: dict[str, str],
-    look: Callable[[np.ndarray], dict[str, np.ndarray]],
+    bench: Bench, method: Method, seed: int, more: dict[str, str], engine: Engine[Job, Any]
 ) -> dict[str, np.ndarray]:
     """Features of one picture per prompt, kept in the results' folder batch by batch."""
-    setup = replace(bench.setup, seed=seed)
     definition = bench.definition(method, seed=seed, **more)
     parts = result_path(bench.folder / "references", bench.model, "features", definition)
     parts = parts.with_suffix("")
     parts.mkdir(parents=True, exist_ok=True)
-    batches = []
-    with method.attached(bench.pipe, setup.guidance) as (source, _):
-        for first, prompts in setup.batches():
-            path = parts / f"{first}.npz"
-            kept = _load(path)
-            if kept is None:
-                kept = look(setup.draw(source, prompts, method.steps, first))
-                _save(path, kept)
-            batches.append(kept)
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    jobs = [
+        Pictures(method, first, tuple(prompts), seen=True)
+        for first, prompts in replace(bench.setup, seed=seed).batches()
+    ]
+    kept = {job.seed: _load(parts / f"{job.seed}.npz") for job in jobs}
+    missing = [job for job in jobs if kept[job.seed] is None]
+    for number, seen in engine(missing):
+        first = missing[number].seed
+        _save(parts / f"{first}.npz", seen)
+        kept[first] = seen
+    found = [batch for batch in kept.values() if batch is not None]
+    return {name: np.concatenate([batch[name] for batch in found]) for name in found[0]}
 
 
 def _load(path: Path) -> dict[str, np.ndarray] | None:

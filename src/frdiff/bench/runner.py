@@ -5,7 +5,7 @@ import json
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from diffusers import DiffusionPipeline
 
-from frdiff.bench.measure import Drawing, Setup, draw
+from frdiff.bench.measure import Drawing, Setup
 from frdiff.bench.methods import Method, solver_label
 from frdiff.bench.metrics import capped_psnr, lpips
 from frdiff.bench.peers import peer_absence
@@ -29,8 +29,10 @@ from frdiff.bench.results import (
     result_path,
     write_result,
 )
+from frdiff.bench.worker import Job, Pictures, Turns, Worker
 from frdiff.compare import picture, ssim
 from frdiff.denoisers import find_denoisers, weights_hash
+from frdiff.engines import Engine, in_order, local_engine
 
 __all__ = ["Bench", "choose_prompts", "is_finished", "measure_all", "write_absence"]
 
@@ -50,14 +52,12 @@ class Bench:
         pipe: the pipeline.
         setup: what all methods have in common.
         folder: of the results.
-        on_event: called with a line of what begins, the methods done, and all of them.
     """
 
     model: str
     pipe: DiffusionPipeline
     setup: Setup
     folder: Path
-    on_event: OnEvent = lambda line, done, total: None
 
     def definition(self, method: Method, **more: Any) -> dict[str, Any]:
         """Everything that defines a measurement, for the name of its file."""
@@ -126,38 +126,55 @@ class _References:
     agreement: float
 
 
-def measure_all(bench: Bench, methods: Sequence[Method], budget: float | None = None) -> int:
+def measure_all(
+    bench: Bench,
+    methods: Sequence[Method],
+    budget: float | None = None,
+    engine: Engine[Job, Any] | None = None,
+    on_event: OnEvent = lambda line, done, total: None,
+) -> int:
     """Measure every method that has no result yet; returns how many are left unmeasured.
 
     Args:
         methods: in the order in which their families are measured; the full run is added.
         budget: seconds after which no further method begins, the converged solution left aside;
             None for no limit.
+        engine: of a `Worker` with the bench's pipeline and setup; None for this process.
+        on_event: called with a line of what begins, the methods done, and all of them.
 
     Raises:
         ValueError: the converged solution has not converged.
     """
     began = time.monotonic()
-    bench.on_event("the converged solution", 0, None)
-    references = _references(bench)
+    engine = engine or local_engine(Worker(bench.pipe, bench.setup))
+    on_event("the converged solution", 0, None)
+    references = _references(bench, engine)
     everything = list(dict.fromkeys([bench.setup.full, *methods]))
     pending = [method for method in everything if not is_finished(bench.path(method))]
     done = len(everything) - len(pending)
     left = 0
-    for group in _groups(pending):
-        family, peer = group[0].family, group[0].peer
-        bench.on_event(
-            f"{family}, {'; '.join(row.setting for row in group)}", done, len(everything)
-        )
-        done += len(group)
-        if budget is not None and time.monotonic() - began > budget:
-            left += len(group)
-        elif reason := peer and peer_absence(peer, bench.pipe):
-            write_absence(bench, group[0], reason)
-        elif peer is None:
-            _measure(bench, group, references)
-        else:
-            _measure_peers(bench, group, references)
+    given: list[Turns] = []
+
+    def wanted() -> Iterator[Turns]:
+        nonlocal done, left
+        for group in _groups(pending):
+            family, peer = group[0].family, group[0].peer
+            said = f"{family}, {'; '.join(row.setting for row in group)}"
+            on_event(said, done, len(everything))
+            if budget is not None and time.monotonic() - began > budget:
+                left += len(group)
+            elif reason := peer and peer_absence(peer, bench.pipe):
+                write_absence(bench, group[0], reason)
+                done += len(group)
+            else:
+                given.append(Turns(tuple(group)))
+                yield given[-1]
+
+    for number, drawn in engine(wanted()):
+        for method, drawing in zip(given[number].methods, drawn, strict=True):
+            _write(bench, method, drawing, references)
+        done += len(drawn)
+        on_event(f"{given[number].methods[0].family} is measured", done, len(everything))
     return left
 
 
@@ -193,47 +210,43 @@ def is_finished(path: Path) -> bool:
     return True
 
 
-def _measure_peers(bench: Bench, group: Sequence[Method], references: _References) -> None:
-    """Measure settings of a peer, together if they let us, and list those that fail.
+def _write(bench: Bench, method: Method, drawing: Drawing | str, references: _References) -> None:
+    """Write the result of a method, or why there is none."""
+    if not isinstance(drawing, str):
+        try:
+            result = _result(bench, method, drawing, references)
+        except Exception as error:  # such as pictures of another size
+            if method.peer is None:
+                raise
+            drawing = f"failed: {type(error).__name__}: {error}"
+    if isinstance(drawing, str):
+        write_absence(bench, method, drawing, whole_family=False)
+        return
+    path = bench.path(method)
+    # The strip first: a run that is killed in between counts as unfinished.
+    strip = picture(np.concatenate(drawing.images[:STRIP_PICTURES], axis=1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    strip.save(path.with_suffix(".tmp"), "PNG")
+    path.with_suffix(".tmp").replace(path.with_suffix(".png"))
+    write_result(path, result)
 
-    Whatever foreign code raises must not cost the hours of the others.
-    """
-    try:
-        _measure(bench, group, references)
-    except Exception as error:
-        if len(group) == 1:
-            reason = f"failed: {type(error).__name__}: {error}"
-            write_absence(bench, group[0], reason, whole_family=False)
-            return
-        for method in group:
-            _measure_peers(bench, [method], references)
 
-
-def _measure(bench: Bench, group: Sequence[Method], references: _References) -> None:
-    """Measure and write methods that are drawn in turns."""
-    for method, drawing in zip(group, draw(bench.pipe, group, bench.setup), strict=True):
-        result = Fidelity(
-            **bench.record(method),
-            agreement=references.agreement,
-            psnr_converged=capped_psnr(references.truth, drawing.images),
-            ssim_converged=ssim(references.truth, drawing.images),
-            psnr_full=capped_psnr(references.full, drawing.images),
-            ssim_full=ssim(references.full, drawing.images),
-            lpips_converged=lpips(references.truth, drawing.images),
-            seconds=list(drawing.seconds),
-            seconds_full=list(drawing.seconds_full),
-            macs=drawing.cost.macs,
-            macs_full=references.macs_full,
-            peak_bytes=drawing.cost.peak_bytes,
-            **_calls(method, drawing),
-        )
-        path = bench.path(method)
-        # The strip first: a run that is killed in between counts as unfinished.
-        strip = picture(np.concatenate(drawing.images[:STRIP_PICTURES], axis=1))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        strip.save(path.with_suffix(".tmp"), "PNG")
-        path.with_suffix(".tmp").replace(path.with_suffix(".png"))
-        write_result(path, result)
+def _result(bench: Bench, method: Method, drawing: Drawing, references: _References) -> Fidelity:
+    return Fidelity(
+        **bench.record(method),
+        agreement=references.agreement,
+        psnr_converged=capped_psnr(references.truth, drawing.images),
+        ssim_converged=ssim(references.truth, drawing.images),
+        psnr_full=capped_psnr(references.full, drawing.images),
+        ssim_full=ssim(references.full, drawing.images),
+        lpips_converged=lpips(references.truth, drawing.images),
+        seconds=list(drawing.seconds),
+        seconds_full=list(drawing.seconds_full),
+        macs=drawing.cost.macs,
+        macs_full=references.macs_full,
+        peak_bytes=drawing.cost.peak_bytes,
+        **_calls(method, drawing),
+    )
 
 
 def _calls(method: Method, drawing: Drawing) -> dict[str, Any]:
@@ -251,7 +264,7 @@ def _calls(method: Method, drawing: Drawing) -> dict[str, Any]:
     return dict(zip(names, (drawing.times, 0, 0, 0), strict=True))
 
 
-def _references(bench: Bench) -> _References:
+def _references(bench: Bench, engine: Engine[Job, Any]) -> _References:
     """The converged solution and the full run, drawn once and kept in the results' folder."""
     description = json.dumps(bench.conditions.definition())
     digest = hashlib.sha256((bench.model + description).encode()).hexdigest()[:12]
@@ -261,8 +274,17 @@ def _references(bench: Bench) -> _References:
             macs_full, agreement = int(kept["macs_full"]), float(kept["agreement"])
             return _References(kept["truth"], kept["full"], macs_full, agreement)
     reference = bench.setup.reference
-    truth = _draw_untouched(bench, reference)
-    check = _draw_untouched(bench, replace(reference, steps=reference.steps // 2))
+    rough = replace(reference, steps=reference.steps // 2)
+    batches = bench.setup.batches()
+    parts = [
+        Pictures(method, seed, tuple(prompts))
+        for method in (reference, rough)
+        for seed, prompts in batches
+    ]
+    (full,), *drawn = in_order(engine([Turns((bench.setup.full,), timed=False), *parts]))
+    pictures = [part["pictures"] for part in drawn]
+    truth = np.concatenate(pictures[: len(batches)])
+    check = np.concatenate(pictures[len(batches) :])
     agreement = statistics.median(capped_psnr(truth, check))
     if agreement < AGREEMENT_DB:
         raise ValueError(
@@ -271,20 +293,9 @@ def _references(bench: Bench) -> _References:
             f"half as many come to {agreement:.1f} dB only, {AGREEMENT_DB:.0f} are needed to "
             "measure against it"
         )
-    (full,) = draw(bench.pipe, [bench.setup.full], replace(bench.setup, timed=0))
     found = _References(truth, full.images, full.cost.macs, agreement)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp.npz")
     np.savez(temporary, allow_pickle=False, **vars(found))
     temporary.replace(path)
     return found
-
-
-def _draw_untouched(bench: Bench, method: Method) -> np.ndarray:
-    with method.attached(bench.pipe) as (source, _):
-        return np.concatenate(
-            [
-                bench.setup.draw(source, prompts, method.steps, seed)
-                for seed, prompts in bench.setup.batches()
-            ]
-        )

@@ -4,6 +4,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from diffusers import DiffusionPipeline
 
@@ -11,9 +12,10 @@ from frdiff.bench.distributions import (
     distribution_path,
     distribution_tasks,
     measure_distribution,
+    networks_of,
 )
-from frdiff.bench.embedder import load_embedder
-from frdiff.bench.inception import load_inception
+from frdiff.bench.embedder import ShippedEmbedder, load_embedder
+from frdiff.bench.inception import Inception, load_inception
 from frdiff.bench.measure import Setup
 from frdiff.bench.methods import Method, tuned_methods
 from frdiff.bench.peers import CALIBRATION_SEED
@@ -26,7 +28,9 @@ from frdiff.bench.runner import (
     measure_all,
     write_absence,
 )
-from frdiff.bench.suites import suite_of
+from frdiff.bench.suites import Suite, suite_of
+from frdiff.bench.worker import Job, Worker
+from frdiff.engines import HERE, Engine, Place, engine_of
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.search.api import halves_of
 from frdiff.search.subject import PipelineSubject
@@ -69,15 +73,21 @@ def bench_model(
     folder: Path,
     extent: Extent,
     on_event: OnEvent = lambda line, done, total: None,
+    place: Place = HERE,
 ) -> int:
     """Measure a shipped model into `folder`; returns how many measurements are left.
 
+    What is measured is the same wherever it is drawn, but for seconds. Where several workers share
+    a machine they are in each other's way, and the full run, timed in turns, is so as well.
+
     Args:
         on_event: called with a line of what begins, the number done, and that of all.
+        place: where pictures are drawn.
 
     Raises:
         ValueError: not a shipped model, its converged solution has not converged, or Inception is
             asked for and not installed.
+        WorkError: a method that is no peer's fails on a worker, or no worker is left.
     """
     began = time.monotonic()
     inception = load_inception() if extent.inception else None
@@ -99,30 +109,47 @@ def bench_model(
         inputs=inputs,
         calibration=tuple(calibration),
     )
-    bench = Bench(model, pipe, setup, folder, on_event)
+    bench = Bench(model, pipe, setup, folder)
     methods = suite.methods(everything=extent.everything, peers=extent.peers, learnt=extent.learnt)
     methods += tuned_methods(model, suite.full.scheduler)
-    left = measure_all(bench, methods, extent.budget)
-    if not extent.everything:
-        return left
-    results = [row for row in read_results(folder.glob("*.json")).fidelities if row.model == model]
-    tasks = distribution_tasks(results, suite)
-    large = dataclasses.replace(
-        setup, prompts=choose_prompts(captions, extent.samples, extent.seed), batch=32
-    )
-    bench = dataclasses.replace(bench, setup=large)
+    with engine_of(Worker(pipe, setup, networks_of(embedder, inception)), place) as engine:
+        left = measure_all(bench, methods, extent.budget, engine, on_event)
+        if not extent.everything:
+            return left
+        large = dataclasses.replace(
+            setup, prompts=choose_prompts(captions, extent.samples, extent.seed), batch=32
+        )
+        bench = dataclasses.replace(bench, setup=large)
+        ends = None if extent.budget is None else began + extent.budget
+        looks = embedder, inception
+        return left + _distributions(bench, suite, extent.peers, looks, ends, engine, on_event)
+
+
+def _distributions(
+    bench: Bench,
+    suite: Suite,
+    peers: bool,
+    looks: tuple[ShippedEmbedder, Inception | None],
+    ends: float | None,
+    engine: Engine[Job, Any],
+    on_event: OnEvent,
+) -> int:
+    """Measure the distributions that are not there yet; returns how many are left."""
+    rows = read_results(bench.folder.glob("*.json")).fidelities
+    tasks = distribution_tasks([row for row in rows if row.model == bench.model], suite)
+    left = 0
     for number, (point, config) in enumerate(tasks):
         method = Method.from_config(config)
-        if method.is_foreign and not extent.peers:
+        if method.is_foreign and not peers:
             continue
-        if is_finished(distribution_path(bench, point, method, inception)):
+        if is_finished(distribution_path(bench, point, method, looks[1])):
             continue
-        if extent.budget is not None and time.monotonic() - began > extent.budget:
+        if ends is not None and time.monotonic() > ends:
             left += 1
             continue
         on_event(f"distribution: {method.family}, {point}", number, len(tasks))
         try:
-            measure_distribution(bench, embedder, point, method, inception)
+            measure_distribution(bench, looks[0], point, method, looks[1], engine)
         except Exception as error:
             if method.peer is None:
                 raise

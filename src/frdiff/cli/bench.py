@@ -10,11 +10,15 @@ from rich.table import Table
 
 from frdiff.cli.errors import resumable
 from frdiff.cli.shared import (
+    Address,
     AsJson,
     Device,
+    EngineName,
     Guidance,
     Model,
+    Resources,
     Seed,
+    Workers,
     check_drawing,
     check_with,
     err,
@@ -53,6 +57,10 @@ def bench(
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; default: what looks best.")
     ] = None,
+    workers: Workers = 1,
+    engine: EngineName = "local",
+    resources_per_worker: Resources = None,
+    address: Address = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -60,9 +68,11 @@ def bench(
     if not everything:
         check_with(context, ["samples", "inception"], "--all")
     session = _extra("frdiff.bench.session")
+    from frdiff.engines import Place
     from frdiff.models import shipped_folder
 
     shipped_folder(model)
+    place = Place(engine, workers, resources_per_worker or {}, address)
     extent = session.Extent(
         peers,
         learnt,
@@ -77,13 +87,24 @@ def bench(
     with resumable(context, results):
         pipe = open_model(model, device)
         check_drawing(pipe, (), guidance)
-        with progress("measuring") as show:
-            left = session.bench_model(model, pipe, results, extent, show)
+        with progress(f"measuring{_on(workers)}") as show:
+            left = session.bench_model(
+                model,
+                pipe,
+                results,
+                extent,
+                lambda line, done, total: show(f"{line}{_on(workers)}", done, total),
+                place,
+            )
     if as_json:
         print_json({"results": str(results), "left": left})
     else:
         rest = f"; {left} settings left for the next run" if left else ""
         out.print(f"results in {results}{rest}", soft_wrap=True, markup=False)
+
+
+def _on(workers: int) -> str:
+    return f", on {workers} workers" if workers > 1 else ""
 
 
 def report(

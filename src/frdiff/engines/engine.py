@@ -1,20 +1,29 @@
 """Where jobs are done, and the engine for it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from frdiff.policy.checks import check_float, check_int, quote
 
-__all__ = ["ENGINES", "HERE", "Engine", "Place", "WorkError", "engine_of"]
+__all__ = [
+    "ENGINES",
+    "HERE",
+    "Engine",
+    "Place",
+    "WorkError",
+    "engine_of",
+    "in_order",
+    "local_engine",
+]
 
 ENGINES = ("local", "ray")
 MOST_WORKERS = 10_000
 
 J = TypeVar("J")
 R = TypeVar("R")
-Engine = Callable[[Sequence[J]], Iterable[R]]
+Engine = Callable[[Iterable[J]], Iterator[tuple[int, R]]]
 
 
 class WorkError(RuntimeError):
@@ -56,7 +65,9 @@ HERE = Place()
 def engine_of(work: Callable[[J], R], place: Place = HERE) -> Iterator[Engine[J, R]]:
     """An engine that does jobs by `work`, as long as the `with` block lasts.
 
-    Every worker gets `work` once, and computes with as many threads as this process, so that
+    It takes jobs one by one, as workers are free for them, and gives back the number of a job, from
+    0, with its result as soon as there is one, whatever its place; `in_order` sorts them. Every
+    worker gets `work` once, and computes with as many threads as this process, so that
     results are the same whoever does a job: `torch.set_num_threads(1)` beforehand gives each one.
 
     Args:
@@ -75,9 +86,25 @@ def engine_of(work: Callable[[J], R], place: Place = HERE) -> Iterator[Engine[J,
         with ray_engine(work, place) as engine:
             yield engine
     elif place.workers == 1:
-        yield lambda jobs: map(work, jobs)
+        yield local_engine(work)
     else:
         from frdiff.engines.processes import process_engine
 
         with process_engine(work, place.workers) as engine:
             yield engine
+
+
+def local_engine(work: Callable[[J], R]) -> Engine[J, R]:
+    """The engine that does one job after another in this process."""
+    return lambda jobs: enumerate(map(work, jobs))
+
+
+def in_order(results: Iterable[tuple[int, R]]) -> Iterator[R]:
+    """Numbered results by their numbers, from 0; who comes too early is kept."""
+    early: dict[int, R] = {}
+    due = 0
+    for number, result in results:
+        early[number] = result
+        while due in early:
+            yield early.pop(due)
+            due += 1

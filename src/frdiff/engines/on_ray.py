@@ -1,7 +1,7 @@
 """Jobs done by the actors of a Ray cluster.
 
 Ray begins a worker again where it was killed or its node is lost. What is left here is to say what
-is asked for, to give the job to another, to keep the order, and to name what fails for good.
+is asked for, to give the job to another, and to name what fails for good.
 """
 
 import logging
@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -110,37 +110,49 @@ def _check_room(has: dict[str, float], place: Place, wanted: dict[str, float]) -
 class _Pool:
     """Gives jobs to actors, each to one that has just answered; again where that was lost."""
 
-    def __init__(self, actors: Sequence[Any], jobs: Sequence[Any]) -> None:
-        self.jobs = jobs
-        self.waiting = deque(range(len(jobs)))
-        self.running: dict[Any, tuple[Any, int]] = {}
+    def __init__(self, actors: Sequence[Any], jobs: Iterable[Any]) -> None:
+        self.numbered = enumerate(jobs)
+        self.following = next(self.numbered, None)
+        self.again: deque[tuple[int, Any]] = deque()
+        self.running: dict[Any, tuple[Any, tuple[int, Any]]] = {}
         self.asked = {actor.answer.remote(): actor for actor in actors}
         self.idle: list[Any] = []
-        self.done: dict[int, Any] = {}
         self.tries: Counter[int] = Counter()
-        self.heard = time.monotonic()
 
-    def results(self) -> Iterator[Any]:
-        """In the order of the jobs."""
+    def results(self) -> Iterator[tuple[int, Any]]:
+        """As they are done, with the numbers of their jobs."""
         import ray
 
-        for number in range(len(self.jobs)):
-            while number not in self.done:
-                refs = [*self.running, *self.asked]
-                ready, _ = ray.wait(refs, timeout=PATIENCE / 10)
-                for ref in ready:
-                    self._take(ref)
-                if self.running:
-                    self.heard = time.monotonic()
-                elif time.monotonic() - self.heard > PATIENCE:
-                    raise WorkError(
-                        f"no worker has answered for {PATIENCE:.0f} s, with job {number + 1} of "
-                        f"{len(self.jobs)} to do: is there a node left with room for one?"
-                    )
-            yield self.done.pop(number)
+        heard = time.monotonic()
+        while self.running or self.again or self.following is not None:
+            ready, _ = ray.wait([*self.running, *self.asked], timeout=PATIENCE / 10)
+            for ref in ready:
+                found = self._take(ref)
+                self._give()
+                if found is not None:
+                    yield found
+            if self.running:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > PATIENCE:
+                raise WorkError(
+                    f"no worker has answered for {PATIENCE:.0f} s, and there are jobs to do: is "
+                    "there a node left with room for one?"
+                )
 
-    def _take(self, ref: Any) -> None:
-        """Take an answer or a result, and give idle actors what waits."""
+    def _give(self) -> None:
+        """Give idle actors what is to be done."""
+        while self.idle and (job := self._next()) is not None:
+            actor = self.idle.pop()
+            self.running[actor.do.remote(job[1])] = actor, job
+
+    def _next(self) -> tuple[int, Any] | None:
+        if self.again:
+            return self.again.popleft()
+        job, self.following = self.following, next(self.numbered, None)
+        return job
+
+    def _take(self, ref: Any) -> tuple[int, Any] | None:
+        """Take an answer or a result; the latter comes back."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -153,28 +165,23 @@ class _Pool:
                 self.asked[actor.answer.remote()] = actor
             else:
                 self.idle.append(actor)
-        else:
-            actor, number = self.running.pop(ref)
-            try:
-                self.done[number] = ray.get(ref)
-                self.idle.append(actor)
-            except RayTaskError as error:
-                cause = error.cause if isinstance(error.cause, Exception) else error
+            return None
+        actor, job = self.running.pop(ref)
+        number = job[0]
+        try:
+            result = ray.get(ref)
+        except RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, Exception) else error
+            raise WorkError(f"job {number + 1} failed: {type(cause).__name__}: {cause}") from error
+        except RayError as error:
+            self.tries[number] += 1
+            if self.tries[number] == TRIES:
                 raise WorkError(
-                    f"{self._named(number)} failed: {type(cause).__name__}: {cause}"
+                    f"job {number + 1} was tried {TRIES} times, and its worker was lost each "
+                    f"time: {type(error).__name__}: {error}"
                 ) from error
-            except RayError as error:
-                self.tries[number] += 1
-                if self.tries[number] == TRIES:
-                    raise WorkError(
-                        f"{self._named(number)} was tried {TRIES} times, and its worker was lost "
-                        f"each time: {type(error).__name__}: {error}"
-                    ) from error
-                self.waiting.appendleft(number)
-                self.asked[actor.answer.remote()] = actor
-        while self.idle and self.waiting:
-            actor, number = self.idle.pop(), self.waiting.popleft()
-            self.running[actor.do.remote(self.jobs[number])] = actor, number
-
-    def _named(self, number: int) -> str:
-        return f"job {number + 1} of {len(self.jobs)}"
+            self.again.append(job)
+            self.asked[actor.answer.remote()] = actor
+            return None
+        self.idle.append(actor)
+        return number, result

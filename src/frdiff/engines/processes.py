@@ -2,10 +2,11 @@
 
 import pickle
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -29,14 +30,29 @@ def process_engine(work: Callable[[Any], Any], workers: int) -> Iterator[Engine]
     arguments = sent, torch.get_num_threads()
     with ProcessPoolExecutor(workers, context, _Process.begin, arguments) as pool:
 
-        def engine(jobs: Sequence[Any]) -> Iterator[Any]:
+        def engine(jobs: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+            numbered = enumerate(jobs)
+            running: dict[Future[Any], int] = {}
+
+            def give(count: int) -> None:
+                for number, job in islice(numbered, count):
+                    running[pool.submit(_Process.do, job)] = number
+
             try:
-                yield from pool.map(_Process.do, jobs)
+                give(2 * workers)  # one each to do, and one each to go on with
+                while running:
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    give(len(done))
+                    for future in done:
+                        yield running.pop(future), future.result()
             except BrokenProcessPool as error:
                 raise WorkError(
                     "a worker process was killed, perhaps for want of memory; begin again with "
                     "fewer workers: what was done is kept where there is a journal"
                 ) from error
+            finally:
+                for future in running:
+                    future.cancel()
 
         yield engine
 

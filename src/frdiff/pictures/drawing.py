@@ -14,7 +14,6 @@ from frdiff.pictures.painter import Batch, Painter
 __all__ = ["Report", "draw_all"]
 
 TRIED = 2  # batches per worker that fail before any picture is drawn
-AHEAD = 16  # batches per worker that are read at a time
 
 
 @dataclass(frozen=True)
@@ -85,19 +84,17 @@ def draw_all(
                 yield Batch(first, lines)
             first += len(lines)
 
-    batches = wanted()
     with engine_of(painter, place) as engine:
-        while jobs := list(islice(batches, AHEAD * place.workers)):
-            for painted in engine(jobs):
-                if painted.failure is not None:
-                    failures[painted.batch.first + 1] = painted.failure
-                    if not drawn and len(failures) >= TRIED * place.workers:
-                        raise WorkError(f"no picture can be drawn: {painted.failure}")
-                    continue
-                rows = zip(painted.batch.prompts, painted.pictures, strict=True)
-                for number, (prompt, png) in enumerate(rows, painted.batch.first):
-                    if not manifest.has(number, prompt, verify):
-                        manifest.add(number, prompt, painter.seed + number, png)
-                        drawn[painted.worker] += 1
-                on_batch(drawn.total(), there)
+        for _, painted in engine(wanted()):
+            if painted.failure is not None:
+                failures[painted.batch.first + 1] = painted.failure
+                if not drawn and len(failures) >= TRIED * place.workers:
+                    raise WorkError(f"no picture can be drawn: {painted.failure}")
+                continue
+            rows = zip(painted.batch.prompts, painted.pictures, strict=True)
+            for number, (prompt, png) in enumerate(rows, painted.batch.first):
+                if not manifest.has(number, prompt, verify):
+                    manifest.add(number, prompt, painter.seed + number, png)
+                    drawn[painted.worker] += 1
+            on_batch(drawn.total(), there)
     return Report(dict(drawn), there, time.monotonic() - began, failures)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from frdiff.engines import Engine
+from frdiff.engines import Engine, in_order
 from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch, Drawn, Job
@@ -78,7 +78,7 @@ class Measure:
             for batch, drawn in zip(self.batches, walked, strict=True)
             if drawn is None
         ]
-        others = iter(self.engine(jobs))
+        others = in_order(self.engine(jobs))
         return [next(others) if drawn is None else drawn for drawn in walked]
 
     def __call__(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
@@ -137,10 +137,10 @@ class Measure:
         jobs = {name: (one, self.batches[place]) for name, (one, place) in questions.items()}
         self._drawn |= jobs
         new = [name for name in questions if name not in self.journal]
-        drawn = iter(self.engine([jobs[name] for name in new]))
-        for name in new:
-            truth = self.true[questions[name][1]]
-            self.journal[name] = decibels(truth.samples, next(drawn).samples, self.peak)
+        true = self.true if new else []
+        for place, drawn in self.engine([jobs[name] for name in new]):
+            truth = true[questions[new[place]][1]].samples
+            self.journal[new[place]] = decibels(truth, drawn.samples, self.peak)
         return [
             tuple(value for number in range(count) for value in self._answer(setting, number))
             for setting in settings
