@@ -86,6 +86,62 @@ def test_requests_of_different_length_equal_running_apart(kind, policy, count):
     assert all("step" not in vars(scheduler) for scheduler in [template, *schedulers])
 
 
+LEVELS = {
+    "lossless": frdiff.KeyframePolicy(12, range(12), targets="all"),
+    "reuse": REUSE,
+    "jumps": frdiff.KeyframePolicy(17, range(0, 17, 2), [0.0] * 17, targets="all"),
+    "mixing": POLICIES["mixing"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.filterwarnings("ignore:.*expect little speed-up")
+def test_requests_may_have_policies_of_their_own(kind, compiled):
+    torch._dynamo.reset()
+    make, make_scheduler = KINDS[kind]
+    lengths = {"lossless": 12, "reuse": 14, "jumps": 17, "mixing": 12}
+    apart = {}
+    for seed, (name, policy) in enumerate(LEVELS.items()):
+        denoise, scheduler = make(), make_scheduler()
+        with frdiff.apply(denoise.net, policy, scheduler=scheduler) as run:
+            (latents,) = in_turns(request(denoise, scheduler, lengths[name], seed))
+            apart[name] = latents, run.stats, run.plan
+    denoise = make()
+    if compiled:
+        denoise.net.compile(fullgraph=True, backend="eager")
+    with frdiff.apply(denoise.net, REUSE, scheduler=make_scheduler()) as run:
+        schedulers = {name: make_scheduler() for name in LEVELS}
+        states = {name: run.state(schedulers[name], LEVELS[name]) for name in LEVELS}
+        together = in_turns(
+            *[
+                request(denoise, schedulers[name], lengths[name], seed, states[name])
+                for seed, name in enumerate(LEVELS)
+            ]
+        )
+    for name, latents in zip(LEVELS, together, strict=True):
+        alone, stats, plan = apart[name]
+        assert torch.equal(latents, alone)
+        assert states[name].plan == plan
+        for figure in ("steps", "keyframes", "reuse_steps", "jumps", "macs", "bank_bytes_peak"):
+            assert getattr(states[name].stats, figure) == getattr(stats, figure)
+
+
+@pytest.mark.parametrize(
+    ("applied", "other", "words"),
+    [
+        (REUSE, frdiff.JumpPolicy(2), "has targets .* and those that are hooked are 'all'"),
+        (LEVELS["lossless"], REUSE, "reuses features, and .* stores none"),
+    ],
+)
+def test_policies_that_need_other_hooks_are_refused(applied, other, words):
+    with frdiff.apply(make_unet(), applied, scheduler=ddim()) as run:
+        scheduler = ddim()
+        with pytest.raises(ValueError, match=words):
+            run.state(scheduler, other)
+        assert "step" not in vars(scheduler)
+
+
 def test_requests_share_their_compiled_graphs():
     torch._dynamo.reset()
     counters.clear()

@@ -35,7 +35,7 @@ class DenoiserPatch:
 
     Args:
         denoiser: its `forward` and its targets' are replaced on the instances until `detach`.
-        policy: which targets in which groups, whether features and scores are kept.
+        policy: which targets in which groups, and whether features are kept.
 
     Attributes:
         progress: of the run whose calls come now; to be set before the first.
@@ -59,7 +59,6 @@ class DenoiserPatch:
         self.targets = find_targets(denoiser, policy.targets) if policy.targets else []
         self.groups = grouped(self.targets, policy.groups) if self.targets else []
         self.stores = policy.reuses
-        self.scores = policy.score_depth > 0
         self.thread: int | None = None
         self.attached = False
         self.generation = 0
@@ -270,7 +269,7 @@ class DenoiserPatch:
         shapes = self._version, outline((args, kwargs))
         # Read only where it matters: what a keyframe reads would split its compiled graph.
         fits = now.action != Action.KEYFRAME and context.fits(shapes)
-        earlier = context.scores.value(0) if fits and self.scores else None
+        earlier = context.scores.value(0) if fits and now.keeps_scores else None
         blends = now.blends and (now.opens or context.fits(shapes))
         now.current = context
         now.reusing = now.action == Action.REUSE and fits
@@ -290,7 +289,7 @@ class DenoiserPatch:
             context.own()
         if now.reusing:
             return result if earlier is None else _mixed(earlier[1], result, now.mixing_weight)
-        if self.scores:
+        if now.keeps_scores:
             scores = tuple(score.clone() for score in tensors_in(result))
             context.scores.slots[0].store(form_of(result), scores)
         blended = context.scores.blended(0, now.first_weight) if blends else None

@@ -49,6 +49,7 @@ class Progress:
         reusing: whether that call reuses features.
         skipped: which targets are skipped then.
         turns: how often each target ran in that call.
+        keeps_features, keeps_scores: whether keyframes store them.
         blends: whether the next calls weigh their own score, and with it those of earlier
             keyframes.
         opens: whether they are the first of a run.
@@ -74,6 +75,8 @@ class Progress:
         self.groups = groups
         self._count = len(policy.groups)
         sizes = [groups.count(group) for group in range(self._count)]
+        self.keeps_features = policy.reuses
+        self.keeps_scores = policy.score_depth > 0
         self.opening = policy.opening
         self._leans = policy.sample_weights is not None
         self._guides = policy.guidance_weights is not None

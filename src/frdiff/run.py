@@ -148,19 +148,39 @@ class Run:
         """The denoiser and the arguments of every call of the last run's first step."""
         return self._state.step_calls
 
-    def state(self, scheduler: SchedulerMixin) -> State:
+    def state(self, scheduler: SchedulerMixin, policy: Policy | None = None) -> State:
         """A run of its own through the same denoisers, for one of several requests that take turns.
 
         Args:
             scheduler: of the request, which no other one steps.
+            policy: of the request: one with the same targets and groups as the run's; None for the
+                run's. Where only some of them store features, apply one that does.
 
         Raises:
             RuntimeError: the policy was removed.
-            ValueError: the scheduler drives another run already.
+            ValueError: the scheduler drives another run already, or the policy needs other targets.
         """
         if not all(patch.attached for patch in self.patches):
             raise RuntimeError("the policy was removed; apply it again before making a state")
-        return self._new_state(scheduler)
+        if policy is not None:
+            self._check_fits(policy)
+        return self._new_state(scheduler, policy=policy)
+
+    def _check_fits(self, policy: Policy) -> None:
+        """Refuse a policy that needs other hooks than are there."""
+        if policy.origin is not None:
+            policy.origin.check_model(self.patches[0].denoiser)
+        if (policy.targets, policy.groups) != (self.policy.targets, self.policy.groups):
+            raise ValueError(
+                f"the policy of a request has targets {policy.targets!r} in groups "
+                f"{policy.groups!r}, and those that are hooked are {self.policy.targets!r} in "
+                f"{self.policy.groups!r}; apply, and give requests, policies that agree in both"
+            )
+        if policy.reuses and not self.policy.reuses:
+            raise ValueError(
+                f"{policy} reuses features, and {self.policy}, which is applied, stores none: "
+                "apply one that does, and give the other to its requests"
+            )
 
     def remove(self) -> None:
         """Restore every module and the scheduler; harmless when done before.
@@ -173,9 +193,17 @@ class Run:
         if complaint is not None:
             warnings.warn(complaint, UserWarning, stacklevel=2)
 
-    def _new_state(self, scheduler: SchedulerMixin, *pipeline: Any, **known: Any) -> State:
+    def _new_state(
+        self,
+        scheduler: SchedulerMixin,
+        *pipeline: Any,
+        policy: Policy | None = None,
+        **known: Any,
+    ) -> State:
         known["max_bytes"] = self.max_bytes
-        state = State(self.patches, self.policy, self._costs, scheduler, *pipeline, **known)
+        costs = self._costs if policy is None else Costs(self.patches, policy)
+        rule = self.policy if policy is None else policy
+        state = State(self.patches, rule, costs, scheduler, *pipeline, **known)
         self._states.add(state)
         return state
 

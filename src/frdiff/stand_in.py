@@ -95,7 +95,7 @@ class StandIn:
                 like = tensors_in((args, kwargs))[0]
                 return filled(form, [like.new_zeros(shape, dtype=dtype) for shape, dtype in kinds])
             result = compute(*args, **kwargs)
-            if self.patch.stores and self.patch.attached:
+            if now.keeps_features and self.patch.attached:
                 slot.idle[number] = form_of(result), _kinds(result)
             return result
 
@@ -111,8 +111,8 @@ class StandIn:
         return place.read and place.first == place.last and not place.folds
 
     def _stores(self, now: "Progress") -> bool:
-        patch = self.patch
-        return patch.stores and patch.attached and not (now.reusing and now.skipped[self.index])
+        computes = not (now.reusing and now.skipped[self.index])
+        return now.keeps_features and self.patch.attached and computes
 
     def _shelf(self) -> Shelf:
         return self.patch.progress.current.shelves[self.group]

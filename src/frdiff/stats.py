@@ -163,7 +163,7 @@ class Costs:
                 return None, None
             patch = self._patches[number]
             if action is Action.KEYFRAME:
-                macs += calls * (cost.keyframe_macs if patch.stores else cost.macs)
+                macs += calls * (cost.keyframe_macs if self._policy.reuses else cost.macs)
             elif action is Action.REUSE:
                 skipped = [group not in computed for group in patch.groups]
                 macs += calls * cost.partial_macs(skipped)
