@@ -1,6 +1,7 @@
 """What whoever tries the command line for the first time meets."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -98,3 +99,15 @@ def test_json_stays_alone_on_stdout_while_progress_is_told(folder, tmp_path, mon
     result = run("generate", folder, "1", "--steps", 12, "--output", tmp_path, "--json")
     assert json.loads(result.stdout)["steps"] == 12
     assert "s: loading" in result.stderr and "s: drawing" in result.stderr
+
+
+def test_lines_of_progress_say_how_long_the_rest_takes(monkeypatch, capsys):
+    monkeypatch.setattr(shared, "HEARTBEAT", 0.05)
+    with shared.progress("drawing") as show:
+        show("drawing", 10, 40)  # of which 10 were there
+        time.sleep(1)
+        show("drawing", 20, 40)
+        time.sleep(0.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("drawing (10 of 40)")
+    assert re.search(r"drawing \(20 of 40, [23] s left\)$", lines[-1])

@@ -22,6 +22,7 @@ from frdiff.cli.shared import (
     check_drawing,
     check_with,
     err,
+    on_workers,
     open_model,
     out,
     print_json,
@@ -87,13 +88,13 @@ def bench(
     with resumable(context, results):
         pipe = open_model(model, device)
         check_drawing(pipe, (), guidance)
-        with progress(f"measuring{_on(workers)}") as show:
+        with progress(f"measuring{on_workers(workers)}") as show:
             left = session.bench_model(
                 model,
                 pipe,
                 results,
                 extent,
-                lambda line, done, total: show(f"{line}{_on(workers)}", done, total),
+                lambda line, done, total: show(f"{line}{on_workers(workers)}", done, total),
                 place,
             )
     if as_json:
@@ -101,10 +102,6 @@ def bench(
     else:
         rest = f"; {left} settings left for the next run" if left else ""
         out.print(f"results in {results}{rest}", soft_wrap=True, markup=False)
-
-
-def _on(workers: int) -> str:
-    return f", on {workers} workers" if workers > 1 else ""
 
 
 def report(

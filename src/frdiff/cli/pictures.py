@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from frdiff.cli.shared import err, out, print_json, progress
+from frdiff.cli.shared import err, on_workers, out, print_json, progress
 from frdiff.engines import Place
 from frdiff.pictures import Painter, draw_all, read_prompts
 
@@ -27,10 +27,11 @@ def draw_file(
         typer.Exit: 1 where pictures could not be drawn; which, and why, is said.
     """
     total = sum(1 for _ in read_prompts(prompts))  # which also looks at all of them
-    with progress(f"drawing on {place.workers} workers") as show:
+    on = on_workers(place.workers)
+    with progress(f"drawing{on}") as show:
 
         def on_batch(done: int, there: int) -> None:
-            show(f"drawing on {place.workers} workers, {there} were there", done + there, total)
+            show(f"drawing{on}, {there} were there", done + there, total)
 
         report = draw_all(
             painter, prompts, output, batch=batch, place=place, verify=resume, on_batch=on_batch

@@ -138,17 +138,21 @@ def _lines(doing: str) -> Iterator[Show]:
     """A line every `HEARTBEAT` seconds, however long what is shown takes."""
     now: tuple[str, int, int | None] = doing, 0, None
     began = time.monotonic()
+    first: tuple[float, int] | None = None  # when it was known how much there is, and what was done
     over = Event()
 
     def show(doing: str, done: int = 0, total: int | None = None) -> None:
-        nonlocal now
+        nonlocal now, first
         now = doing, done, total
+        if first is None and total is not None:
+            first = time.monotonic(), done
 
     def speak() -> None:
         while not over.wait(HEARTBEAT):
             line, done, total = now
             said = f"{time.monotonic() - began:.0f} s: {line}"
-            said += "" if total is None else f" ({done} of {total})"
+            if total is not None:
+                said += f" ({done} of {total}{_left(first, done, total)})"
             err.print(said, soft_wrap=True, markup=False, highlight=False)
 
     speaker = Thread(target=speak, daemon=True)
@@ -158,6 +162,19 @@ def _lines(doing: str) -> Iterator[Show]:
     finally:
         over.set()
         speaker.join()
+
+
+def _left(first: tuple[float, int] | None, done: int, total: int) -> str:
+    """How long the rest takes at the pace since what was done `first`, as soon as that is known."""
+    if first is None or not first[1] < done < total:
+        return ""
+    pace = (time.monotonic() - first[0]) / (done - first[1])
+    return f", {pace * (total - done):.0f} s left"
+
+
+def on_workers(count: int) -> str:
+    """What to add to a line of progress where several work at it."""
+    return f", on {count} workers" if count > 1 else ""
 
 
 def open_model(model: str, device: str) -> "DiffusionPipeline":

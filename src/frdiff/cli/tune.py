@@ -24,6 +24,7 @@ from frdiff.cli.shared import (
     check_drawing,
     check_without,
     known_scheduler,
+    on_workers,
     open_model,
     out,
     parsed_targets,
@@ -175,7 +176,7 @@ def tune(
             best: list[Candidate] = []
 
             def on_event(now: "Progress") -> None:
-                line = now.doing
+                line = now.doing + on_workers(workers)
                 if now.candidate is not None:
                     log(now.candidate, now.done)
                     best[:] = [max([*best, now.candidate], key=lambda one: one.quality)]
