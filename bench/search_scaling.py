@@ -171,13 +171,17 @@ def traced(model: str) -> tuple[Work, list[Round]]:
         before.append(since())
 
         def engine(jobs: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+            jobs = list(jobs)
+            if not jobs:
+                return
             driver, done = since(), []
-            for number, job in enumerate(jobs):
-                since()
-                result = work(job)
-                done.append(since())
-                yield number, result
-            if done:
+            try:
+                for number, job in enumerate(jobs):
+                    since()
+                    result = work(job)
+                    done.append(since())
+                    yield number, result
+            finally:  # who wants one result does not ask for more
                 rounds.append(Round(driver, tuple(done)))
 
         yield engine
