@@ -1,13 +1,14 @@
 """How a search scales: a simulation, checked against searches on 1, 2 and 4 workers, and a table.
 
-    python bench/search_scaling.py check [--model digits]    # about ten minutes
-    python bench/search_scaling.py table                     # seconds, from bench/search.json
+    python bench/search_scaling.py check --model digits    # six minutes, on an idle machine
+    python bench/search_scaling.py trace --model emoji     # eight minutes, into bench/search.json
+    python bench/search_scaling.py table                   # seconds, from that file
 
-`check` traces a search in one process: what the driver does between rounds of jobs, and every job,
-in seconds and in samples through the denoiser. It measures what giving a job to a Ray worker costs
-and how long one takes to begin, simulates the same search on 1, 2 and 4 workers of this machine
-(simpy), and runs these. `--write` keeps the trace in bench/search.json. `table` simulates it for
-models and clusters that are not here; what it assumes of them is in `GPU`.
+A trace of a search in one process has what the driver does between rounds of jobs, and every job,
+in seconds and in samples through the denoiser. `check` measures what giving a job to a Ray worker
+costs and how long one takes to begin, simulates the search traced on 1, 2 and 4 workers of this
+machine (simpy), and runs it there. `table` simulates it for models and clusters that are not here;
+what it assumes of them is in `Gpu`.
 """
 
 import argparse
@@ -191,6 +192,14 @@ def traced(model: str) -> tuple[Work, list[Round]]:
     return before[0], [*rounds, Round(since(), ())]
 
 
+def trace(model: str) -> None:
+    """Keep the trace of a search for `table`."""
+    torch.set_num_threads(1)
+    before, rounds = traced(model)
+    content = {"model": model, "before": before, "rounds": rounds}
+    KEPT.write_text(json.dumps(content, default=dataclasses.asdict) + "\n")
+
+
 def _search(pipe: Any, model: str, **place: Any) -> None:
     frdiff.tune(
         pipe,
@@ -237,7 +246,7 @@ def _seconds(engine: Engine, jobs: list[Any]) -> float:
     return time.perf_counter() - began
 
 
-def check(model: str, write: bool) -> None:
+def check(model: str) -> None:
     """Simulate a search on this machine's processors, run it, and print both."""
     import ray
 
@@ -247,9 +256,6 @@ def check(model: str, write: bool) -> None:
     print(f"a worker begins in {begins:.1f} s; a job is given in {1000 * gives:.1f} ms; two "
           f"beside each other take {beside:.2f} times as long")  # fmt: skip
     before, rounds = traced(model)
-    if write:
-        content = {"model": model, "before": before, "rounds": rounds}
-        KEPT.write_text(json.dumps(content, default=dataclasses.asdict, indent=None) + "\n")
     processors = torch.multiprocessing.cpu_count()
     for count in track(COUNTS, "searching"):
         cluster = Cluster(count, processors, begins, gives, beside)
@@ -332,14 +338,13 @@ def _on(each: float, work: Work) -> Work:
 def main() -> None:
     """Check or print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["check", "table"])
-    parser.add_argument("--model", default="digits")
-    parser.add_argument("--write", action="store_true", help="keep the trace")
+    parser.add_argument("what", choices=["check", "trace", "table"])
+    parser.add_argument("--model", default="digits", help="of which a search is traced")
     options = parser.parse_args()
-    if options.what == "check":
-        check(options.model, options.write)
-    else:
+    if options.what == "table":
         table()
+    else:
+        {"check": check, "trace": trace}[options.what](options.model)
 
 
 if __name__ == "__main__":
