@@ -33,7 +33,7 @@ from frdiff.search.outset import learner_of, space_of, truth_of
 from frdiff.search.prices import Prices
 from frdiff.search.solvers import solvers_of
 from frdiff.search.space import Space, table_of
-from frdiff.search.subject import Batch, PipelineSubject, drawing_of
+from frdiff.search.subject import Batch, PipelineSubject, work_on
 from frdiff.search.tuner import WORTH, Learner
 from frdiff.search.within import Candidate, search_within
 from frdiff.setting import Setting
@@ -141,8 +141,8 @@ def case_of(model: str, scale: float | None, samples: int, price: float | None) 
     )
     if price is not None:
         space = replace(space, prices=priced(space.prices, price))
-    with engine_of(drawing_of(subject)) as engine:
-        truth = truth_of(subject, num_steps, space, searched[0], notes)
+    with engine_of(work_on(subject)) as engine:
+        truth = truth_of(subject, num_steps, space, searched[0], notes, engine)
         measures = [
             Measure(engine, truth.setting, half, notes, name, subject.peak)
             for half, name in ((searched, "calibration"), (kept, "held-out"))

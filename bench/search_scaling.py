@@ -32,7 +32,7 @@ from frdiff.engines import Engine, Place, engine_of
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.policy import TablePolicy
 from frdiff.search import api
-from frdiff.search.subject import Batch, PipelineSubject, drawing_of
+from frdiff.search.subject import Batch, PipelineSubject, drawing, work_on
 from frdiff.setting import Setting
 
 KEPT = Path(__file__).parent / "search.json"
@@ -218,9 +218,10 @@ def measured_costs(model: str) -> tuple[float, float, float]:
     """Seconds until a worker can do its first job, of giving one, and the slow-down of two."""
     pipe = frdiff.load_model(model)
     subject = PipelineSubject(pipe, GUIDANCE[model], inputs=INPUTS.get(model, {}))
-    work = drawing_of(subject)
+    work = work_on(subject)
     prompts = tuple((shipped_captions(model) or [""])[:1] * 8)
-    jobs = [(Setting(2, TablePolicy(2, [(0,)] * 2, targets=())), Batch(0, prompts))] * ECHOES
+    short = Setting(2, TablePolicy(2, [(0,)] * 2, targets=()))
+    jobs = [drawing(short, Batch(0, prompts))] * ECHOES
     work(jobs[0])
     began = time.perf_counter()
     for job in jobs:
@@ -276,14 +277,14 @@ class Gpu:
     Attributes:
         flops: a second, in bfloat16; 40 % of what the data sheet says.
         network: bytes a second between nodes (100 Gbit/s), and from the store to a GPU.
-        compares: bytes a second of samples that the driver compares with the truth.
+        compares: bytes a second of samples that the driver compares with the truth, as measured.
         gives: seconds of the driver to give a job and take its result, but for its bytes.
         begins: seconds until Python, torch and diffusers are imported on a worker.
     """
 
     flops: float = 0.4 * 989e12
     network: float = 12.5e9
-    compares: float = 0.4e9
+    compares: float = 0.8e9
     gives: float = 0.003
     begins: float = 20.0
 
@@ -291,7 +292,7 @@ class Gpu:
 GPU = Gpu()
 TOKENS = 4096  # of a picture of 1024 x 1024
 LATENTS, PICTURE = 16 * 128 * 128 * 4, 3 * 1024 * 1024 * 4  # bytes that come back of each sample
-BILLIONS, CLUSTERS = (1, 5, 12, 20), (1, 8, 32, 128, 512)
+BILLIONS, CLUSTERS = (1, 5, 12, 20), (1, 2, 4, 8, 64, 512)
 PER_JOB = SAMPLES // 2  # samples of a job, as `tune` cuts them
 
 
@@ -309,26 +310,29 @@ def table() -> None:
     widest = max(len(one.jobs) for one in rounds)
     print(f"{len(rounds)} rounds of {len(jobs)} jobs, {widest} at most; {share:.0%} of all samples "
           "go through the driver's denoiser\n")  # fmt: skip
-    print("| parameters | GPUs | hours | of them the driver alone | GB sent | comes back |")
-    print("|---|---|---|---|---|---|")
-    back = len(jobs) * PER_JOB * (LATENTS + PICTURE)
+    print("| parameters | " + " | ".join(f"{count} GPUs" for count in CLUSTERS)
+          + " | the driver alone | weights sent to 512 |")  # fmt: skip
+    print("|---" * (len(CLUSTERS) + 3) + "|")
     for billions in BILLIONS:
         each = 2 * billions * 1e9 * TOKENS / GPU.flops  # seconds of a sample through the denoiser
-        for count in CLUSTERS:
-            weights = 2 * billions * 1e9
-            nodes = -(-count // 8)
-            gives = GPU.gives + PER_JOB * (LATENTS + PICTURE) * (1 / GPU.network + 1 / GPU.compares)
-            # A GPU each, so nobody shares a processor; the driver has one, too.
-            begins = GPU.begins + weights / GPU.network * 2
-            cluster = Cluster(count, count + 1, begins, gives)
-            paid = [
-                Round(_on(each, one.driver), tuple(_on(each, job) for job in one.jobs))
-                for one in rounds
-            ]
-            spent = simulated(each * before.samples, paid, cluster)
-            print(f"| {billions} B | {count} | {spent.seconds / 3600:.2f} | "
-                  f"{spent.alone / spent.seconds:.0%} | {nodes * weights / 1e9:.0f} | "
-                  f"{back / 1e9:.1f} GB |")  # fmt: skip
+        weights = 2 * billions * 1e9  # bytes
+        back = PER_JOB * (LATENTS + PICTURE)
+        gives = GPU.gives + back / GPU.network + back / GPU.compares
+        begins = GPU.begins + 2 * weights / GPU.network  # to the node, and to the GPU
+        paid = [
+            Round(_on(each, one.driver), tuple(_on(each, job) for job in one.jobs))
+            for one in rounds
+        ]
+        # A GPU each, the driver's among them, so that nobody shares one.
+        spent = [
+            simulated(each * before.samples, paid, Cluster(count, count + 1, begins, gives))
+            for count in CLUSTERS
+        ]
+        shares = [one.alone / one.seconds for one in spent]
+        hours = " | ".join(f"{one.seconds / 3600:.2f} h" for one in spent)
+        sent = -(-CLUSTERS[-1] // 8) * weights / 1e9
+        print(f"| {billions} B | {hours} | {min(shares):.0%} to {max(shares):.0%} | "
+              f"{sent:.0f} GB |")  # fmt: skip
 
 
 def _on(each: float, work: Work) -> Work:

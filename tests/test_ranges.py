@@ -12,7 +12,7 @@ import frdiff
 from conftest import call, ddim, loop, make_pipe, make_unet
 from frdiff.engines import engine_of, in_order
 from frdiff.policy import RangePolicy, TablePolicy, loads
-from frdiff.search.subject import Batch, PipelineSubject, drawing_of
+from frdiff.search.subject import Batch, PipelineSubject, drawing, work_on
 from frdiff.setting import Setting
 
 STEPS = 6
@@ -142,11 +142,11 @@ def test_tune_finds_one_and_every_batch_is_drawn_at_its_guidance():
     assert again.dumps() == policy.dumps()
     subject = PipelineSubject(pipe, 2.0, True, inputs)
     setting = Setting(4, TablePolicy(4, [(0,)] * 4, targets=()))
-    with engine_of(drawing_of(subject)) as engine:
-        jobs = [(setting, Batch(0, ("",))), (setting, Batch(0, ("",), 8.0))]
+    with engine_of(work_on(subject)) as engine:
+        jobs = [drawing(setting, Batch(0, ("",))), drawing(setting, Batch(0, ("",), 8.0))]
         plain, own = in_order(engine(jobs))
-    with engine_of(drawing_of(replace(subject, guidance=8.0))) as engine:
-        ((_, other),) = engine([(setting, Batch(0, ("",)))])
+    with engine_of(work_on(replace(subject, guidance=8.0))) as engine:
+        ((_, other),) = engine([drawing(setting, Batch(0, ("",)))])
     assert (own.latents == other.latents).all()
     assert (own.latents != plain.latents).any()
 

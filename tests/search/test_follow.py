@@ -8,6 +8,7 @@ import torch
 
 from conftest import ddim, make_dit_pipe, make_pipe
 from frdiff.calls import tensor_of
+from frdiff.engines import local_engine
 from frdiff.sampling import set_scheduler
 from frdiff.search.follow import Path, follow, outset_of, walked
 from frdiff.search.guide import Guide, followed
@@ -16,7 +17,7 @@ from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
 from frdiff.search.space import in_full
 from frdiff.search.spread import Spread
-from frdiff.search.subject import Batch, PipelineSubject
+from frdiff.search.subject import Batch, PipelineSubject, work_on
 from frdiff.setting import Setting
 
 BATCH = Batch(0, ("1", "2", "3"))
@@ -118,7 +119,7 @@ def test_what_adds_noise_is_on_no_path():
 
 
 def engine(jobs):
-    return (PipelineSubject(make_dit_pipe(), latents=True).drawn(*job) for job in jobs)
+    return local_engine(work_on(PipelineSubject(make_dit_pipe(), latents=True)))(jobs)
 
 
 def test_a_guide_follows_at_every_guidance_of_a_range_and_remembers(tmp_path):
@@ -129,8 +130,8 @@ def test_a_guide_follows_at_every_guidance_of_a_range_and_remembers(tmp_path):
     found = []
     for _ in range(2):
         notes = Journal(tmp_path / "journal", {})
-        guide = Guide(subject, notes, followed(batches))
-        measure = Measure(engine, CONVERGED, batches, notes, "half", None, guide.walk)
+        guide = Guide(subject, notes, followed(batches), engine)
+        measure = Measure(engine, CONVERGED, batches, notes, "half", None, guide)
         rivals = [Setting(n, in_full(n), name) for n, name in ((6, "dpm++"), (5, "unipc"))]
         found.append(guide.settings([*rivals, replace(rivals[0], scheduler="euler")], measure))
         # Two beginnings of one step; up to 14 kinds of noise levels and the own, of 6 steps and at
@@ -148,8 +149,8 @@ def test_a_guide_follows_at_every_guidance_of_a_range_and_remembers(tmp_path):
 def test_a_guide_knows_nothing_where_no_path_is_known(tmp_path):
     subject = PipelineSubject(make_dit_pipe(), latents=True)
     notes = Journal(tmp_path / "journal", {})
-    guide = Guide(subject, notes, [BATCH])
+    guide = Guide(subject, notes, [BATCH], engine)
     noisy = Setting(6, in_full(6), "ddpm")
-    measure = Measure(engine, noisy, [BATCH], notes, "half", None, guide.walk)
+    measure = Measure(engine, noisy, [BATCH], notes, "half", None, guide)
     assert guide.settings([noisy], measure) == []
     assert guide.settings([], measure) == []

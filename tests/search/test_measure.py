@@ -3,10 +3,11 @@ import math
 import numpy as np
 import pytest
 
+from frdiff.engines import local_engine
 from frdiff.policy import UniformPolicy
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure, decibels, middle, standard_error, worst_middle
-from frdiff.search.subject import Batch, Drawn
+from frdiff.search.subject import Batch, Drawn, work_on
 from frdiff.setting import Setting
 
 
@@ -71,12 +72,13 @@ def constant(level):
 
 
 def measure_with(asked, journal):
-    def engine(jobs):
-        for setting, batch in jobs:
+    class Constant:
+        def drawn(self, setting, batch):
             asked.append((setting.steps, batch.seed))
             samples = np.full((len(batch.prompts), 2), setting.steps / 10)
-            yield Drawn(samples, samples)
+            return Drawn(samples, samples)
 
+    engine = local_engine(work_on(Constant()))
     batches = [Batch(0, ("a", "b")), Batch(2, ("c",))]
     return Measure(engine, constant(0), batches, journal, "calibration", 1.0)
 

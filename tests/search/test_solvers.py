@@ -35,10 +35,10 @@ def truth_of(own, num_steps, errors):
     """The truth among settings whose samples are off the same signal by what `errors` gives."""
     signal = np.linspace(-1, 1, 1000)[None]
 
-    def draw(setting):
-        return signal + errors(setting.scheduler, setting.steps)
+    def draws(settings):
+        return [signal + errors(setting.scheduler, setting.steps) for setting in settings]
 
-    return converged(own, num_steps, lambda solver, steps: steps, draw)
+    return converged(own, num_steps, lambda solver, steps: steps, draws)
 
 
 @pytest.mark.parametrize("kind", [EulerDiscreteScheduler, HeunDiscreteScheduler])

@@ -42,18 +42,21 @@ def test_the_best_of_a_bowl_is_found_in_few_tries_and_comes_first():
     goal = (3, 4)
     tried = []
 
-    def miss(spread):
-        tried.append(spread)
-        return (spread.power - goal[0]) ** 2 + (spread.lift - goal[1]) ** 2
+    def misses(spreads):
+        tried.extend(spreads)
+        return [(one.power - goal[0]) ** 2 + (one.lift - goal[1]) ** 2 for one in spreads]
 
-    ranked = ranked_spreads(miss, 20)
+    ranked = ranked_spreads(misses, 20)
     assert ranked[0] == Spread(*goal)
     assert len(tried) == len(set(tried)) == len(ranked) <= 20
-    assert len(ranked_spreads(miss, 3)) == 3
+    assert len(ranked_spreads(misses, 3)) == 3
     assert {*STARTS} <= {(spread.power, spread.lift) for spread in tried}
 
 
 def test_where_nothing_can_be_followed_there_is_no_best():
-    assert ranked_spreads(lambda spread: np.inf, 20) == []
-    ranked = ranked_spreads(lambda spread: 1.0 if spread == Spread(*STARTS[2]) else np.inf, 7)
+    def only(known):
+        return lambda spreads: [1.0 if spread in known else np.inf for spread in spreads]
+
+    assert ranked_spreads(only([]), 20) == []
+    ranked = ranked_spreads(only([Spread(*STARTS[2])]), 7)
     assert ranked == [Spread(*STARTS[2])]

@@ -29,7 +29,7 @@ from frdiff.search.journal import Journal
 from frdiff.search.measure import MOST_DECIBELS, Measure
 from frdiff.search.outset import learner_of, space_of, targets_of, truth_of
 from frdiff.search.solvers import solvers_of
-from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject, drawing_of
+from frdiff.search.subject import Batch, Loop, LoopSubject, PipelineSubject, Subject, work_on
 from frdiff.search.tuner import Tuner, versions
 from frdiff.search.within import Candidate
 
@@ -209,16 +209,16 @@ def tune(
     few = halves[0][0]
     space = space_of(subject, num_steps, solvers, few, vary, wanted, method, overhead, notes)
     full = space.full
-    with engine_of(drawing_of(subject), place) as draws:
-        truth = truth_of(subject, num_steps, space, few, notes)
+    with engine_of(work_on(subject), place) as work:
+        truth = truth_of(subject, num_steps, space, few, notes, work)
         if min_psnr is not None and truth.agreement is not None and min_psnr > truth.agreement:
             raise ValueError(
                 f"min_psnr={min_psnr:g} cannot be told: the best solutions known, with many "
                 f"steps, agree to {truth.agreement:.1f} dB; ask for less"
             )
-        guide = Guide(subject, notes, followed(halves[0]))
+        guide = Guide(subject, notes, followed(halves[0]), work)
         calibration, held_out = (
-            Measure(draws, truth.setting, half, notes, name, subject.peak, guide.walk)
+            Measure(work, truth.setting, half, notes, name, subject.peak, guide)
             for half, name in zip(halves, ("calibration", "held-out"), strict=True)
         )
         climbs = "keyframes" in vary

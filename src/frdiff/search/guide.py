@@ -3,16 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from frdiff.engines import Engine, in_order
 from frdiff.policy import RangePolicy, TablePolicy, loads
 from frdiff.policy.checks import check_float, check_int, checked_list
-from frdiff.search.follow import Followed, Outset, Path, follow, outset_of, walked
+from frdiff.search.follow import Followed, Outset, Path, follow, outset_of
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure, digest_of
 from frdiff.search.spread import Spread, ranked_spreads
-from frdiff.search.subject import Batch, Drawn, Subject
+from frdiff.search.subject import Batch, Job, Subject
 from frdiff.setting import Setting
 
 __all__ = ["Guide", "followed"]
@@ -44,21 +47,20 @@ class Guide:
     Attributes:
         notes: keeps what was found, across runs too.
         batches: whose samples are followed: one batch, or one for each guidance scale, rising.
+        engine: what follows.
         spent: steps that following took, times samples.
     """
 
     subject: Subject
     notes: Journal
     batches: Sequence[Batch]
+    engine: Engine[Job, Any]
     spent: float = 0.0
     _paths: dict[int, Path | None] = field(default_factory=dict)
 
-    def walk(self, truth: Setting, batch: Batch) -> Drawn | None:
-        """The converged solution, its path remembered; None where that is not to be followed."""
-        if batch not in self.batches:
-            return None
-        drawn, self._paths[self.batches.index(batch)] = walked(self.subject, truth, batch)
-        return drawn
+    def remember(self, batch: Batch, path: Path | None) -> None:
+        """Where the converged solution of a batch passes; None where that is not known."""
+        self._paths[self.batches.index(batch)] = path
 
     def settings(self, rivals: Sequence[Setting], measure: Measure) -> list[Setting]:
         """Settings that follow, worth measuring: those that end nearest to the path, and the own.
@@ -97,7 +99,7 @@ class Guide:
         if not known:
             return []
         start, outset = known[0]
-        own = self._follower(start, outset, outset.levels)
+        (own,) = self._followers(start, outset, [outset.levels])
         found = self._spread(known)[:MEASURED]
         return found if own is None else [*found, own]
 
@@ -109,35 +111,55 @@ class Guide:
         start, outset = min(free, key=lambda one: round(one[1].levels[-1], ALIKE))
         found: dict[Spread, _Follower] = {}
 
-        def miss(spread: Spread) -> float:
-            follower = self._follower(start, outset, spread.levels(outset.levels))
-            if follower is None:
-                return math.inf
-            found[spread] = follower
-            return follower.missed
+        def misses(spreads: Sequence[Spread]) -> list[float]:
+            laid = [spread.levels(outset.levels) for spread in spreads]
+            followers = self._followers(start, outset, laid)
+            pairs = zip(spreads, followers, strict=True)
+            found.update({spread: one for spread, one in pairs if one is not None})
+            return [math.inf if one is None else one.missed for one in followers]
 
-        return [found[spread] for spread in ranked_spreads(miss, TRIES)]
+        return [found[spread] for spread in ranked_spreads(misses, TRIES)]
 
     def _outset(self, start: Setting) -> Outset | None:
         batch = self._part(0)
         self.spent += len(batch.prompts)
         return outset_of(self.subject, start, batch)
 
+    def _followers(
+        self, start: Setting, outset: Outset, laid: Sequence[Sequence[float]]
+    ) -> list["_Follower | None"]:
+        """What follows on each of some noise levels; None where nothing does."""
+        parts = [self._part(number) for number in range(len(self.batches))]
+        paths = [path for path in map(self._paths.get, range(len(parts))) if path is not None]
+        if len(paths) < len(parts):
+            return [None] * len(laid)
+        jobs = [
+            partial(
+                follow,
+                setting=start,
+                outset=outset,
+                levels=levels,
+                batch=part,
+                path=path,
+            )
+            for levels in laid
+            for part, path in zip(parts, paths, strict=True)
+        ]
+        found = in_order(self.engine(jobs))
+        return [self._follower(start, parts, [next(found) for _ in parts]) for _ in laid]
+
     def _follower(
-        self, start: Setting, outset: Outset, levels: Sequence[float]
+        self, start: Setting, parts: Sequence[Batch], found: Sequence[Followed | None]
     ) -> "_Follower | None":
-        found: list[Followed] = []
-        for number in range(len(self.batches)):
-            path, part = self._paths[number], self._part(number)
-            one = None if path is None else follow(self.subject, start, outset, levels, part, path)
+        for part, one in zip(parts, found, strict=True):
             if one is None:
                 return None
             self.spent += one.table.num_steps * len(part.prompts)
-            found.append(one)
+        followed = [one for one in found if one is not None]
         scales = [batch.guidance for batch in self.batches if batch.guidance is not None]
-        tables = _alike([one.table for one in found])
+        tables = _alike([one.table for one in followed])
         policy = tables[0] if len(tables) == 1 else RangePolicy(scales, tables)
-        return _Follower(start, policy, float(np.mean([one.missed for one in found])))
+        return _Follower(start, policy, float(np.mean([one.missed for one in followed])))
 
     def _part(self, number: int) -> Batch:
         """The samples of the first call of a batch."""

@@ -4,15 +4,20 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from frdiff.engines import Engine, in_order
 from frdiff.policy.checks import check_float, checked_list
+from frdiff.search.follow import walked
 from frdiff.search.journal import Journal
-from frdiff.search.subject import Batch, Drawn, Job
+from frdiff.search.subject import Batch, Drawn, Job, drawing
 from frdiff.setting import Setting
+
+if TYPE_CHECKING:
+    from frdiff.search.guide import Guide
 
 __all__ = [
     "Measure",
@@ -40,7 +45,7 @@ class Measure:
         journal: remembers what was measured, across runs too.
         name: of the set, in the journal.
         peak: see `decibels`.
-        walk: what draws the truth of some batches in place of the engine; None for the others.
+        guide: is told where the truth of the batches that it follows passes; None follows none.
 
     Attributes:
         asked: the settings measured or remembered on all batches, by digest, the truth not among
@@ -50,16 +55,16 @@ class Measure:
 
     def __init__(
         self,
-        engine: Engine[Job, Drawn],
+        engine: Engine[Job, Any],
         truth: Setting,
         batches: Sequence[Batch],
         journal: Journal,
         name: str,
         peak: float | None,
-        walk: Callable[[Setting, Batch], Drawn | None] = lambda truth, batch: None,
+        guide: "Guide | None" = None,
     ) -> None:
         self.engine = engine
-        self.walk = walk
+        self.guide = guide
         self.truth = truth
         self.batches = batches
         self.journal = journal
@@ -72,14 +77,19 @@ class Measure:
     @cached_property
     def true(self) -> list[Drawn]:
         """The converged solution, batch by batch."""
-        walked = [self.walk(self.truth, batch) for batch in self.batches]
+        followed = () if self.guide is None else self.guide.batches
         jobs = [
-            (self.truth, batch)
-            for batch, drawn in zip(self.batches, walked, strict=True)
-            if drawn is None
+            partial(walked, setting=self.truth, batch=batch)
+            if batch in followed
+            else drawing(self.truth, batch)
+            for batch in self.batches
         ]
-        others = in_order(self.engine(jobs))
-        return [next(others) if drawn is None else drawn for drawn in walked]
+        found = list(in_order(self.engine(jobs)))
+        for number, batch in enumerate(self.batches):
+            if self.guide is not None and batch in followed:
+                found[number], path = found[number]
+                self.guide.remember(batch, path)
+        return found
 
     def __call__(self, settings: Sequence[Setting]) -> list[tuple[float, ...]]:
         """The decibels of every sample, for each setting."""
@@ -138,7 +148,7 @@ class Measure:
         self._drawn |= jobs
         new = [name for name in questions if name not in self.journal]
         true = self.true if new else []
-        for place, drawn in self.engine([jobs[name] for name in new]):
+        for place, drawn in self.engine([drawing(*jobs[name]) for name in new]):
             truth = true[questions[new[place]][1]].samples
             self.journal[new[place]] = decibels(truth, drawn.samples, self.peak)
         return [

@@ -1,11 +1,15 @@
 """What a search begins with: its targets, what there is to choose from, the converged solution."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from frdiff.adapters import find_targets
+from frdiff.engines import Engine, in_order
 from frdiff.policy import RangePolicy, TablePolicy, Targets, loads
 from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.journal import Journal
@@ -15,7 +19,7 @@ from frdiff.search.record import Recording, record
 from frdiff.search.solvers import Lengths, Truth, converged
 from frdiff.search.space import Space, in_full, table_of
 from frdiff.search.steer import steered_weights
-from frdiff.search.subject import Batch, Subject
+from frdiff.search.subject import Batch, Job, Subject, drawing
 from frdiff.search.tuner import AGREED, RECORDED, Learner
 from frdiff.setting import Setting
 
@@ -103,14 +107,24 @@ def space_of(
     )
 
 
-def truth_of(subject: Subject, num_steps: int, space: Space, batch: Batch, notes: Journal) -> Truth:
+def truth_of(
+    subject: Subject,
+    num_steps: int,
+    space: Space,
+    batch: Batch,
+    notes: Journal,
+    engine: Engine[Job, Any],
+) -> Truth:
     """The converged solution, decided on a few samples, once for a journal."""
     few = batch.part(0, subject.per_call or AGREED)
     question = f"converged {subject.peak}"
+
+    def draws(settings: Sequence[Setting]) -> Iterator[np.ndarray]:
+        jobs = [drawing(setting, few) for setting in settings]
+        return (drawn.samples for drawn in in_order(engine(jobs)))
+
     if question not in notes:
-        found = converged(
-            subject, num_steps, space.length, lambda setting: subject.draw(setting, few)
-        )
+        found = converged(subject, num_steps, space.length, draws)
         setting = found.setting
         notes[question] = [setting.scheduler, setting.steps, found.agreement, found.drawn]
     solver, steps, agreement, drawn = checked_list("the converged solution", notes[question])

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +90,7 @@ def converged(
     subject: Subject,
     num_steps: int,
     lengths: Callable[[str | None, int], int],
-    draw: Callable[[Setting], np.ndarray],
+    draws: Callable[[Sequence[Setting]], Iterable[np.ndarray]],
 ) -> Truth:
     """The setting whose samples all others are measured against.
 
@@ -100,21 +100,18 @@ def converged(
 
     Args:
         lengths: of runs, see `Lengths`.
-        draw: a few samples.
+        draws: a few samples by each of some settings.
     """
 
     def setting(solver: str | None, steps: int) -> Setting:
         return Setting(steps, in_full(lengths(solver, steps)), solver)
 
     def nearness(one: Setting, other: Setting) -> float:
-        return middle(decibels(drawn(one), drawn(other), subject.peak))
+        new = [each for each in (one, other) if each not in compared]
+        compared.update(zip(new, draws(new), strict=True))
+        return middle(decibels(compared[one], compared[other], subject.peak))
 
     compared: dict[Setting, np.ndarray] = {}
-
-    def drawn(one: Setting) -> np.ndarray:
-        if one not in compared:
-            compared[one] = draw(one)
-        return compared[one]
 
     def truth(one: Setting, agreement: float | None = None) -> Truth:
         steps = sum(lengths(each.scheduler, each.steps) for each in compared)

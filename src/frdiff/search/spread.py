@@ -59,18 +59,20 @@ class Spread:
         ]
 
 
-def ranked_spreads(miss: Callable[[Spread], float], tries: int) -> list[Spread]:
+def ranked_spreads(
+    misses: Callable[[Sequence[Spread]], Sequence[float]], tries: int
+) -> list[Spread]:
     """Spreads that were tried, the least miss first.
 
     Args:
-        miss: of one spread; infinite where there is none.
+        misses: of some spreads; infinite where there is none.
         tries: spreads to look at, at most: a few far apart, then the neighbours of the best.
     """
     frontier = [Spread(*place) for place in STARTS]
     known: dict[Spread, float] = {}
     while frontier and len(known) < tries:
-        for spread in frontier[: tries - len(known)]:
-            known[spread] = miss(spread)
+        looked = frontier[: tries - len(known)]
+        known |= dict(zip(looked, misses(looked), strict=True))
         best = min(known, key=lambda spread: known[spread])
         frontier = [spread for spread in best.neighbours() if spread not in known]
     return sorted((one for one in known if np.isfinite(known[one])), key=lambda one: known[one])

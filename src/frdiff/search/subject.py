@@ -39,9 +39,10 @@ __all__ = [
     "Subject",
     "altered_scores",
     "altered_steps",
-    "drawing_of",
+    "drawing",
     "guidance_range",
     "scheduler_of",
+    "work_on",
 ]
 
 OnRun = Callable[[Run], None]
@@ -295,17 +296,26 @@ class LoopSubject:
 
 Subject = PipelineSubject | LoopSubject
 
-Job = tuple[Setting, Batch]
-"""What an engine draws, see `frdiff.engines`."""
+Job = Callable[[Subject], Any]
+"""What an engine does with a subject, see `frdiff.engines`."""
 
 
-def drawing_of(subject: Subject) -> Callable[[Job], Drawn]:
-    """What makes the samples of a job; it can be sent wherever the subject can."""
-    return partial(_draw, subject)
+def work_on(subject: Subject) -> Callable[[Job], Any]:
+    """What does jobs with a subject; it can be sent wherever that can."""
+    return partial(_do, subject)
 
 
-def _draw(subject: Subject, job: Job) -> Drawn:
-    return subject.drawn(*job)
+def _do(subject: Subject, job: Job) -> Any:
+    return job(subject)
+
+
+def drawing(setting: Setting, batch: Batch) -> Job:
+    """The job to draw a batch; what comes of it is `Drawn`."""
+    return partial(_drawn, setting=setting, batch=batch)
+
+
+def _drawn(subject: Subject, setting: Setting, batch: Batch) -> Drawn:
+    return subject.drawn(setting, batch)
 
 
 @contextmanager
