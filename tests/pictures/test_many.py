@@ -135,7 +135,7 @@ def test_folders_of_other_pictures_are_refused(prompts, tmp_path):
     ):
         with pytest.raises(ValueError, match="is of other pictures"):
             draw(prompts, tmp_path / "out", other)
-    with pytest.raises(ValueError, match="is of other pictures"):
+    with pytest.raises(ValueError, match="is of other pictures, which differ in batch; take"):
         draw(prompts, tmp_path / "out", batch=5)
     prompts.write_text("something else\n")
     with pytest.raises(ValueError, match=r"line 1 says 'something else', but .* the prompts were"):

@@ -1,13 +1,12 @@
 """The manifest of a folder of pictures: what is there, and of what; never trusted when read."""
 
 import hashlib
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from frdiff.lines import Lines, OtherFileError
 from frdiff.policy.checks import built, check_int, quote
 from frdiff.posteriors.manifest import sha256_of
 
@@ -64,32 +63,22 @@ class Manifest:
     """
 
     def __init__(self, folder: Path, recipe: dict[str, Any]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.path = folder / NAME
-        self.entries: dict[int, Entry] = {}
-        head = json.dumps({"frdiff_pictures": VERSION, **recipe}, sort_keys=True)
-        if not self.path.exists():
-            self._append(head)
-            return
-        *whole, torn = self.path.read_text(encoding="utf-8").split("\n")
-        begins = whole[0] if whole else torn
-        if begins != head and (whole or not head.startswith(begins)):
+        try:
+            self._lines = Lines(self.path, {"frdiff_pictures": VERSION, **recipe})
+        except OtherFileError as error:
+            which = f", which differ in {', '.join(error.differs)}" if error.differs else ""
             raise ValueError(
-                f"{self.path} is of other pictures: it begins with {begins[:300]}, and these "
-                f"would with {head[:300]}; take another folder"
-            )
-        for number, line in enumerate(whole[1:], 2):
+                f"{self.path} is of other pictures{which}; take another folder"
+            ) from None
+        self.entries: dict[int, Entry] = {}
+        for number, row in enumerate(self._lines.rows, 2):
             try:
-                entry = built(Entry, "a picture", json.loads(line))
+                entry = built(Entry, "a picture", row)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{self.path}, line {number}: {error}") from error
             self.entries[entry.index] = entry
-        if torn or not whole:  # what a kill left of its last line
-            kept = [head, *whole[1:]]
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-            temporary.replace(self.path)
 
     def add(self, index: int, prompt: str, seed: int, picture: bytes) -> None:
         """Write a picture, then its line."""
@@ -97,7 +86,7 @@ class Manifest:
         temporary = self.folder / f"{entry.file}.tmp"
         temporary.write_bytes(picture)
         temporary.replace(self.folder / entry.file)
-        self._append(json.dumps(asdict(entry), ensure_ascii=False))
+        self._lines.add(asdict(entry))
         self.entries[index] = entry
 
     def has(self, index: int, prompt: str, verify: bool) -> bool:
@@ -121,12 +110,6 @@ class Manifest:
         if not path.is_file():
             return False
         return not verify or sha256_of(path) == entry.sha256
-
-    def _append(self, line: str) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def read_prompts(path: Path) -> Iterator[str]:

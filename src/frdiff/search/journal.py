@@ -1,12 +1,14 @@
 """The journal of a search: what was measured, written down at once, so that nothing is lost."""
 
-import json
-import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from frdiff.lines import Lines, OtherFileError
+
 __all__ = ["Journal"]
+
+VERSION = 1
 
 
 class Journal(MutableMapping[str, Any]):
@@ -24,48 +26,20 @@ class Journal(MutableMapping[str, Any]):
     """
 
     def __init__(self, path: Path | None, identity: dict[str, Any]) -> None:
-        self.path = path
         self._answers: dict[str, Any] = {}
-        if path is None:
-            return
-        header = _line({"frdiff_search": identity})
-        content = path.read_bytes() if path.is_file() else b""
-        whole, newline, _ = content.rpartition(b"\n")
-        if not newline and header.encode().startswith(content):  # nothing yet, or cut off
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(header, encoding="utf-8")
-            return
-        try:
-            first, *rows = [json.loads(line) for line in whole.splitlines()]
-            known = first["frdiff_search"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path} is not the journal of a search; choose another file"
-            ) from error
-        wanted = json.loads(header)["frdiff_search"]
-        if known != wanted:
-            said = known if isinstance(known, dict) else {}
-            other = sorted(name for name in wanted if said.get(name) != wanted[name])
-            raise ValueError(
-                f"{path} is the journal of another search, which differs in {', '.join(other)}; "
-                "delete it to begin anew, or choose another file"
-            )
-        for row in rows:
+        self._lines = None if path is None else _opened(path, identity)
+        for row in self._lines.rows if self._lines else ():
             if not (isinstance(row, dict) and len(row) == 1):
                 raise ValueError(f"{path}: a line must be one question with its answer, got {row}")
             self._answers |= row
-        os.truncate(path, len(whole) + 1)
 
     def __getitem__(self, question: str) -> Any:
         return self._answers[question]
 
     def __setitem__(self, question: str, answer: Any) -> None:
         self._answers[question] = answer
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line({question: answer}))
-                file.flush()
-                os.fsync(file.fileno())
+        if self._lines is not None:
+            self._lines.add({question: answer})
 
     def __delitem__(self, question: str) -> None:
         raise TypeError("answers are not taken back")
@@ -77,5 +51,15 @@ class Journal(MutableMapping[str, Any]):
         return len(self._answers)
 
 
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False) + "\n"
+def _opened(path: Path, identity: dict[str, Any]) -> Lines:
+    try:
+        return Lines(path, {"frdiff_search": VERSION, **identity})
+    except OtherFileError as error:
+        if not error.differs:
+            raise ValueError(
+                f"{path} is not the journal of a search; choose another file"
+            ) from None
+        raise ValueError(
+            f"{path} is the journal of another search, which differs in "
+            f"{', '.join(error.differs)}; delete it to begin anew, or choose another file"
+        ) from None
