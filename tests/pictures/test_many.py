@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import pickle
 from dataclasses import replace
 
 import pytest
 
 import frdiff
+from engine_work import load_digits
 from frdiff.engines import Place, WorkError
 from frdiff.pictures import Manifest, Painter, draw_all, read_prompts
 from frdiff.pictures.manifest import NAME
@@ -124,6 +126,17 @@ def test_two_workers_draw_the_same_files(prompts, tmp_path, engine):
     report = draw(prompts, tmp_path / "two", place=Place(engine, 2))
     assert sum(report.drawn.values()) == COUNT
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_a_function_may_load_the_pipeline(prompts, tmp_path):
+    own = replace(PAINTER, model=load_digits)
+    draw(prompts, tmp_path / "own", pickle.loads(pickle.dumps(own)))
+    draw(prompts, tmp_path / "named")
+    assert files(tmp_path / "own")[0] == files(tmp_path / "named")[0]
+    head = json.loads(files(tmp_path / "own")[1])
+    assert head["model"] == "engine_work.load_digits"
+    with pytest.raises(ValueError, match="which differ in model"):
+        draw(prompts, tmp_path / "named", own)
 
 
 def test_folders_of_other_pictures_are_refused(prompts, tmp_path):

@@ -5,7 +5,7 @@ import io
 import os
 import socket
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -57,7 +57,8 @@ class Painter:
     A pipeline is loaded when the first batch is drawn, and so by every worker for itself.
 
     Attributes:
-        model: name of a shipped one, folder or hub id.
+        model: name of a shipped one, folder or hub id, or a function at the top level of a module
+            that loads a pipeline.
         policy: None for the untouched pipeline.
         steps, scheduler: see `frdiff.setting.Setting`.
         guidance: guidance scale; None for the pipeline's default.
@@ -67,7 +68,7 @@ class Painter:
         device: where to draw.
     """
 
-    model: str
+    model: str | Callable[[], Any]
     policy: Policy | None
     steps: int
     scheduler: str | None = None
@@ -83,7 +84,8 @@ class Painter:
     @cached_property
     def pipe(self) -> Any:
         """The pipeline."""
-        return open_pipeline(self.model).to(torch.device(self.device))
+        pipe = open_pipeline(self.model) if isinstance(self.model, str) else self.model()
+        return pipe.to(torch.device(self.device))
 
     def __call__(self, batch: Batch) -> Painted:
         """The pictures of a batch; whatever a pipeline raises is said in what comes back."""
@@ -108,7 +110,9 @@ class Painter:
         """What its pictures hang on, ready for JSON."""
         policy = None if self.policy is None else self.policy.dumps()
         return {
-            "model": self.model,
+            "model": self.model
+            if isinstance(self.model, str)
+            else f"{self.model.__module__}.{self.model.__qualname__}",
             "policy": None if policy is None else hashlib.sha256(policy.encode()).hexdigest(),
             "steps": self.steps,
             "scheduler": self.scheduler,
