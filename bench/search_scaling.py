@@ -310,7 +310,7 @@ def table() -> None:
     widest = max(len(one.jobs) for one in rounds)
     print(f"{len(rounds)} rounds of {len(jobs)} jobs, {widest} at most; {share:.0%} of all samples "
           "go through the driver's denoiser\n")  # fmt: skip
-    print("| parameters | " + " | ".join(f"{count} GPUs" for count in CLUSTERS)
+    print("| parameters | " + " | ".join(f"{count} GPU" for count in CLUSTERS)
           + " | the driver alone | weights sent to 512 |")  # fmt: skip
     print("|---" * (len(CLUSTERS) + 3) + "|")
     for billions in BILLIONS:
