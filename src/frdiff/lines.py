@@ -62,7 +62,7 @@ class Lines:
     def add(self, row: Any) -> None:
         """Write a row down."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(row))
+            file.write(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -72,7 +72,3 @@ def _json(line: bytes) -> Any:
         return json.loads(line)
     except ValueError:
         return None
-
-
-def _line(row: Any) -> str:
-    return json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n"

@@ -1,11 +1,12 @@
 """Search: from a budget to a policy.
 
 `tune` is what users call. Beneath it, each in a file: what is tuned (`subject`), where it draws
-(`engine`), how near it comes to the converged solution (`measure`, `journal`), what there is to
-choose from and what it costs (`outset`, `space`, `prices`, `solvers`), forecasts fitted in closed
-form (`record`, `fit`, `steer`), numbers that follow the converged solution (`follow`, `spread`,
-`guide`) and are learnt from there (`freedoms`, `tape`, `learn`), and the searches themselves
-(`shapes`, `climb`, `paths`, `within`, `tuner`); and what makes a policy fit in bytes (`room`).
+(`frdiff.engines`), how near it comes to the converged solution (`measure`, `journal`), what there
+is to choose from and what it costs (`outset`, `space`, `prices`, `solvers`), forecasts fitted in
+closed form (`record`, `fit`, `steer`), numbers that follow the converged solution (`follow`,
+`spread`, `guide`) and are learnt from there (`freedoms`, `tape`, `learn`), and the searches
+themselves (`shapes`, `climb`, `paths`, `within`, `tuner`); and what makes a policy fit in bytes
+(`room`).
 """
 
 from frdiff.search.api import PARETO, VARIABLES, tune
