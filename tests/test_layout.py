@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from diffusers import DiTTransformer2DModel
+from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 import frdiff
@@ -202,6 +203,19 @@ class Answer:
 class Hidden:
     def __init__(self, sample):
         self.sample = sample
+
+
+def test_a_block_that_makes_its_stream_anew_passes_no_argument_on():
+    # As blocks of a VAE's decoder are called: by their input, with None for a time embedding.
+    sizes = {"temb_channels": None, "groups": 4}
+    wider = ResnetBlock2D(in_channels=4, out_channels=8, **sizes)
+    plain = ResnetBlock2D(in_channels=8, **sizes)
+    x = torch.ones(1, 4, 2, 2)
+    layout = laid_out(
+        lambda: plain(wider(x, temb=None), temb=None), wider, plain, kinds=[branch, branch]
+    )
+    assert runs(layout) == ([[0, 1]], [])
+    assert [place.passes for place in layout.places] == [(), (0,)]
 
 
 def test_what_is_returned_in_an_object_is_read():

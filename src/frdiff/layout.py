@@ -206,9 +206,14 @@ def _passes(target: Target, call: Return) -> tuple[int | str, ...]:
     args, kwargs = call.inputs
     given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
     bases = _bases(target, call)
-    found = [next((key for key, value in given if value is base), None) for base in bases]
+    # A stream made anew is none of the arguments, though some of these may be None.
+    found = [
+        next((key for key, value in given if value is base), None)
+        for base in bases
+        if base is not None
+    ]
     passes = tuple(key for key in found if key is not None)
-    return passes if len(passes) == len(found) else ()
+    return passes if len(passes) == len(bases) else ()
 
 
 def _folded(

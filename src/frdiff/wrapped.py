@@ -63,7 +63,11 @@ class Wrapped:
 def may_be_compiled() -> bool:
     """Whether anything was compiled with `torch.compile` so far; true if that cannot be told."""
     dynamo = sys.modules.get("torch._dynamo.eval_frame")
-    return dynamo is not None and bool(getattr(dynamo, "cached_backends", True))
+    if dynamo is None:
+        return False
+    backends = getattr(dynamo, "cached_backends", None)
+    # What is kept from compiling, as parts of diffusers are, is noted with no backend.
+    return backends is None or any(backend is not None for backend in backends.values())
 
 
 def _itself(method: Any) -> Any:
