@@ -8,7 +8,8 @@ from frdiff.version import __version__
 
 if TYPE_CHECKING:
     from frdiff.adapters import register_adapter
-    from frdiff.models import load_model
+    from frdiff.enabling import disable, enable
+    from frdiff.models import Match, load_model, load_policy, match
     from frdiff.plan import Action, Plan, Step
     from frdiff.policy import (
         AdaptivePolicy,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         Storage,
         TablePolicy,
         UniformPolicy,
-        load_policy,
     )
     from frdiff.run import Run, Stats, apply
     from frdiff.sampling import set_scheduler
@@ -34,6 +34,7 @@ _HOMES = {
     "HalfPolicy": "policy",
     "JumpPolicy": "policy",
     "KeyframePolicy": "policy",
+    "Match": "models",
     "Plan": "plan",
     "Policy": "policy",
     "RangePolicy": "policy",
@@ -45,9 +46,12 @@ _HOMES = {
     "UniformPolicy": "policy",
     "apply": "run",
     "bytes_needed": "search",
+    "disable": "enabling",
+    "enable": "enabling",
     "fit_memory": "search",
     "load_model": "models",
-    "load_policy": "policy",
+    "load_policy": "models",
+    "match": "models",
     "register_adapter": "adapters",
     "set_scheduler": "sampling",
     "tune": "search",
@@ -59,6 +63,7 @@ __all__ = [
     "HalfPolicy",
     "JumpPolicy",
     "KeyframePolicy",
+    "Match",
     "Plan",
     "Policy",
     "RangePolicy",
@@ -71,9 +76,12 @@ __all__ = [
     "__version__",
     "apply",
     "bytes_needed",
+    "disable",
+    "enable",
     "fit_memory",
     "load_model",
     "load_policy",
+    "match",
     "register_adapter",
     "set_scheduler",
     "tune",

@@ -6,7 +6,7 @@ The wrapped forwards only read flags and tensors that are set between steps, so 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,10 @@ from frdiff.stand_in import StandIn
 from frdiff.trees import filled, form_of, tensors_in
 from frdiff.wrapped import Wrapped
 
-__all__ = ["DenoiserPatch", "unpatched"]
+if TYPE_CHECKING:
+    from frdiff.run import Run
+
+__all__ = ["DenoiserPatch", "patch_of", "unpatched"]
 
 _MARK = "_frdiff_patch"
 
@@ -47,6 +50,7 @@ class DenoiserPatch:
         layout: what is stored of each target.
         stand_ins: one per target.
         outer: gives what `torch.compile` has made of the denoiser, as far as that is known.
+        run: that it was made for.
 
     Raises:
         ValueError: already patched, or nothing to hook.
@@ -54,8 +58,9 @@ class DenoiserPatch:
 
     progress: Progress
 
-    def __init__(self, denoiser: nn.Module, policy: Policy) -> None:
+    def __init__(self, denoiser: nn.Module, policy: Policy, run: "Run | None" = None) -> None:
         self.denoiser = denoiser
+        self.run = run
         self.targets = find_targets(denoiser, policy.targets) if policy.targets else []
         self.groups = grouped(self.targets, policy.groups) if self.targets else []
         self.stores = policy.reuses
@@ -81,8 +86,7 @@ class DenoiserPatch:
         Raises:
             ValueError: a policy is already applied to the denoiser.
         """
-        holder = vars(self.denoiser).get(_MARK)
-        if holder is not None and holder.denoiser is self.denoiser:
+        if patch_of(self.denoiser) is not None:
             raise ValueError(
                 f"a policy is already applied to this {type(self.denoiser).__name__}; "
                 "call run.remove() or leave its `with` block first"
@@ -300,6 +304,13 @@ class DenoiserPatch:
             blended = guided(blended, tensors_in(result), sample, now.guidance_weight)
         leant = _leant(blended, (args, kwargs), now.sample_weight)
         return filled(form_of(result), leant)
+
+
+def patch_of(denoiser: nn.Module) -> DenoiserPatch | None:
+    """The patch of a denoiser that a policy is applied to; None without."""
+    found: DenoiserPatch | None = vars(denoiser).get(_MARK)
+    # A copy of a patched denoiser has the mark as well.
+    return found if found is not None and found.denoiser is denoiser else None
 
 
 @contextmanager

@@ -56,11 +56,12 @@ class Run:
         self.patches: list[DenoiserPatch] = []
         self._states: weakref.WeakSet[State] = weakref.WeakSet()
         self._endings: list[Wrapped] = []
+        self._on_removal: list[Callable[[], Any]] = []
         if policy.origin is not None:
             policy.origin.check_model(denoisers[0])
         try:
             for denoiser in denoisers:
-                self.patches.append(DenoiserPatch(denoiser, policy))
+                self.patches.append(DenoiserPatch(denoiser, policy, self))
                 self.patches[-1].outer = functools.partial(_compiled, outer, denoiser)
                 self.patches[-1].wrap_entrances()
             self._costs = Costs(self.patches, policy)
@@ -182,6 +183,10 @@ class Run:
                 "apply one that does, and give the other to its requests"
             )
 
+    def on_removal(self, call: Callable[[], Any]) -> None:
+        """Call this once everything is restored, however the run ends."""
+        self._on_removal.append(call)
+
     def remove(self) -> None:
         """Restore every module and the scheduler; harmless when done before.
 
@@ -223,6 +228,8 @@ class Run:
             patch.detach()
         for state in list(self._states):
             state.detach()
+        while self._on_removal:
+            self._on_removal.pop()()
 
 
 def _compiled(outer: DiffusionPipeline | nn.Module | None, denoiser: nn.Module) -> list[nn.Module]:

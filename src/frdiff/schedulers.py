@@ -27,6 +27,7 @@ __all__ = [
     "flow_schedulers",
     "interchangeable",
     "is_flow",
+    "scheduler_for",
     "scheduler_name",
     "set_scheduler",
 ]
@@ -117,6 +118,16 @@ def set_scheduler(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:
         ValueError: unknown name, or one of flow matching for a pipeline of diffusion, or the
             reverse.
     """
+    pipe.scheduler = made = scheduler_for(pipe, name)
+    return made
+
+
+def scheduler_for(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:
+    """What `set_scheduler` would set; the pipeline is left alone.
+
+    Raises:
+        ValueError: see there.
+    """
     check_scheduler(name)
     match = FLOW_NAME.fullmatch(name)
     own = type(pipe.scheduler).__name__
@@ -132,9 +143,7 @@ def set_scheduler(pipe: DiffusionPipeline, name: str) -> SchedulerMixin:
             f"{type(pipe).__name__} does not sample by flow matching but with {own}, which "
             f"{name!r} cannot replace; choose one of {', '.join(SCHEDULERS)}"
         )
-    made = _diffusion(pipe.scheduler, name) if match is None else _flow(pipe.scheduler, match)
-    pipe.scheduler = made
-    return made
+    return _diffusion(pipe.scheduler, name) if match is None else _flow(pipe.scheduler, match)
 
 
 def _diffusion(own: SchedulerMixin, name: str) -> SchedulerMixin:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from frdiff.cli import bench, fit, generate, inspect, models, tune, walk
+from frdiff.cli import bench, fit, generate, inspect, models, policies, tune, walk
 from frdiff.cli.errors import OneLineErrors
 from frdiff.cli.shared import err
 from frdiff.version import __version__
@@ -30,6 +30,7 @@ for command in (
     walk.walk,
     inspect.inspect,
     models.models,
+    policies.policies,
     bench.bench,
     bench.report,
     bench.analyze,

@@ -17,6 +17,7 @@ from frdiff.cli.shared import (
     num_steps_of,
     open_model,
     out,
+    policy_of,
     print_json,
     progress,
 )
@@ -26,27 +27,27 @@ __all__ = ["fit"]
 
 def fit(
     model: Model,
-    policy: Annotated[Path, typer.Argument(help="A policy file.")],
+    policy: Annotated[str, typer.Argument(help="A file, or a name such as emoji/high.")],
     prompts: Annotated[list[str], typer.Argument(help="What to draw and to measure, at a time.")],
     max_memory: MaxMemory = None,
     steps: Steps = None,
     guidance: Guidance = None,
     seed: Seed = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: the policy file, with .small.")
+        Path | None,
+        typer.Option("--output", "-o", help="Default: the policy's name, with .small.json."),
     ] = None,
     device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Store a policy's features in fewer bytes, in the way that loses least on these prompts."""
     from frdiff.models import GUIDANCE, INPUTS
-    from frdiff.policy import load_policy
     from frdiff.sampling import set_scheduler
     from frdiff.search import fit_memory
 
     if max_memory is None:
         raise ValueError("give --max-memory, such as 200MiB")
-    given = load_policy(policy)
+    given = policy_of(policy, model)
     num_steps = num_steps_of(given, steps)
     pipe = open_model(model, device)
     check_drawing(pipe, prompts, guidance)
@@ -63,7 +64,9 @@ def fit(
             inputs=INPUTS.get(model, {}),
             seed=seed,
         )
-    path = output or policy.with_suffix(".small.json")
+    beside = Path(policy).with_suffix(".small.json")
+    named = Path(f"{policy.replace('/', '-')}.small.json")
+    path = output or (beside if Path(policy).is_file() else named)
     found.save(path)
     if as_json:
         print_json({"policy": str(path), "changed": found != given, **found.to_dict()})

@@ -25,12 +25,18 @@ from frdiff.cli.shared import (
     num_steps_of,
     open_model,
     parsed_targets,
+    policy_of,
 )
 
 if TYPE_CHECKING:
     from frdiff.policy import Policy
 
-PolicyFile = Annotated[Path | None, typer.Option("--policy", help="A policy file.")]
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        "--policy", help="A file; lossless, high or fast of a shipped model; or as emoji/high."
+    ),
+]
 Interval = Annotated[int, typer.Option(help="Keyframes every so many steps; larger is faster.")]
 Bias = Annotated[float, typer.Option(help="Where mixing turns from jumps to reuse, 0 to 1.")]
 Tau = Annotated[float, typer.Option(help="Steepness of the mixing ramp.")]
@@ -66,7 +72,7 @@ def generate(
         Path | None,
         typer.Option("--prompts", help="A file, one prompt a line: one PNG each, and a manifest."),
     ] = None,
-    policy: PolicyFile = None,
+    policy: PolicyName = None,
     interval: Interval = 2,
     bias: Bias = 0.5,
     tau: Tau = 30.0,
@@ -125,7 +131,7 @@ def generate(
     from frdiff.engines import Place
     from frdiff.models import GUIDANCE, INPUTS
     from frdiff.pictures import Painter
-    from frdiff.policy import JumpPolicy, UniformPolicy, load_policy
+    from frdiff.policy import JumpPolicy, UniformPolicy
     from frdiff.sampling import set_scheduler
 
     if not mixing:
@@ -137,7 +143,7 @@ def generate(
         # The paper's policy beside it takes an interval of its own.
         said = [name for name in SHAPE if not (paper and name == "interval")]
         check_without(context, said, "--policy", "the file says all of it")
-        chosen = load_policy(policy)
+        chosen = policy_of(policy, model)
     elif jumps:
         check_without(context, FEATURES, "--jumps", "no features are reused")
         order = 1 if forecast is None else forecast

@@ -22,6 +22,7 @@ from frdiff.cli.shared import (
     open_model,
     out,
     parsed_targets,
+    policy_of,
     print_json,
     progress,
     silence,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 def inspect(
     context: typer.Context,
     subject: Annotated[
-        str | None, typer.Argument(help="A model as in generate, or a policy file.")
+        str | None,
+        typer.Argument(help="A model as in generate, or a policy: a file, or emoji/high."),
     ] = None,
     targets: TargetOption = "all",
     forecast: Forecast = 1,
@@ -53,7 +55,7 @@ def inspect(
         typer.Option(help="A class of diffusers, or a model of frdiff models, instead."),
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option(help="With --model-class: predict what this policy saves.")
+        str | None, typer.Option(help="With --model-class: predict what this policy saves.")
     ] = None,
     interval: Annotated[
         int, typer.Option(help="With --model-class: keyframes every so many steps.")
@@ -73,7 +75,7 @@ def inspect(
         return
     check_with(context, ["policy", "interval"], "--model-class")
     assert subject is not None
-    if subject.endswith(".json") or Path(subject).is_file():
+    if subject.endswith(".json") or Path(subject).is_file() or _is_name(subject):
         check_without(context, ["targets", "forecast"], "a policy file", "it has its own")
         _show_policy(subject, steps, guidance, picture, as_json)
         return
@@ -83,12 +85,19 @@ def inspect(
     _show_model(subject, targets, forecast, as_json)
 
 
+def _is_name(subject: str) -> bool:
+    """Whether it can only be that of a shipped policy, such as emoji/high."""
+    from frdiff.models import shipped_models
+
+    return subject.partition("/")[0] in shipped_models() and "/" in subject
+
+
 def _show_policy(
     file: str, steps: int | None, guidance: float | None, picture: Path | None, as_json: bool
 ) -> None:
-    from frdiff.policy import RangePolicy, load_policy
+    from frdiff.policy import RangePolicy
 
-    policy = load_policy(file)
+    policy = policy_of(file)
     if isinstance(policy, RangePolicy):
         policy = policy.at(guidance or math.sqrt(policy.guidances[0] * policy.guidances[-1]))
     plan = policy.plan(steps or int(getattr(policy, "num_steps", DEFAULT_STEPS)))
@@ -128,7 +137,7 @@ def _show_model(name: str, targets: str, forecast: int, as_json: bool) -> None:
 
 def _show_full_size(
     name: str,
-    file: Path | None,
+    file: str | None,
     targets: str,
     forecast: int,
     interval: int,
@@ -136,12 +145,12 @@ def _show_full_size(
     as_json: bool,
 ) -> None:
     from frdiff.catalogue.full_size import find_full_sizes
-    from frdiff.policy import UniformPolicy, load_policy
+    from frdiff.policy import UniformPolicy
 
     models = find_full_sizes([name])
     policy: Policy
     if file is not None:
-        policy = load_policy(file)
+        policy = policy_of(file)
     else:
         chosen = parsed_targets(targets)
         policy = UniformPolicy(interval, mixing=False, forecast=forecast, targets=chosen)

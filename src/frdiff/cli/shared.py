@@ -286,6 +286,25 @@ def parsed_targets(text: str) -> str | list[str]:
     return text if text in TARGET_SETS else text.split(",")
 
 
+def policy_of(source: str, model: str | None = None) -> "Policy":
+    """The policy of a file or a name; a profile alone is the model's.
+
+    Raises:
+        FileNotFoundError, ValueError: see `frdiff.load_policy`; or a profile of no shipped model.
+    """
+    from frdiff.models import load_policy, shipped_models
+    from frdiff.models.named import RULES
+
+    if source in RULES and not Path(source).is_file():
+        if model not in shipped_models():
+            raise ValueError(
+                f"{source!r} is a profile of shipped models ({', '.join(shipped_models())}); give "
+                f"a policy file, or a model's with it, such as emoji/{source}"
+            )
+        source = f"{model}/{source}"
+    return load_policy(source)
+
+
 def num_steps_of(policy: "Policy", steps: int | None) -> int:
     """The step count asked for, the policy's own, or 25."""
     if steps is not None:

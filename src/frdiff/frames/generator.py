@@ -10,7 +10,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frdiff.models import HERE
+from frdiff.models.shipped import HERE
 
 __all__ = ["StyleGenerator", "is_generator", "load_generator"]
 

@@ -1,5 +1,6 @@
 """What all policies share."""
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -122,6 +123,11 @@ class Policy(ABC):
             raise TypeError(f"only frdiff's own policies can be saved, got {type(self).__name__}")
         content = {"frdiff_policy": FILE_VERSION, "kind": kind, **self.to_dict()}
         return json.dumps(content, indent=2) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """The first 12 digits of the SHA-256 of the policy's file."""
+        return hashlib.sha256(self.dumps().encode()).hexdigest()[:12]
 
     def _check_made_for(self, made_for: int, num_steps: int, remedy: str) -> None:
         check_int("num_steps", num_steps, 1, MAX_STEPS)
