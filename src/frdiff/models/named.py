@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from frdiff.models.shipped import shipped_folder, shipped_models
+from frdiff.models.shipped import APART, shipped_folder, shipped_models
 from frdiff.policy import Policy
 from frdiff.policy import load_policy as read_policy
 
@@ -187,7 +187,7 @@ def load_policy(source: str | Path) -> Policy:
     """
     path = Path(source)
     model, _, name = str(source).partition("/")
-    if path.is_file() or model not in shipped_models() or "/" in name:
+    if path.is_file() or model not in (*shipped_models(), *APART) or "/" in name:
         return read_policy(path)
     folder = shipped_folder(model) / "policies"
     named = {stem.stem: stem for stem in sorted(folder.glob("*.json"))}

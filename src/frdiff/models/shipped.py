@@ -25,6 +25,9 @@ GUIDANCE = {"emoji": 2.0, "emoji-dit": 1.5, "emoji-flow": 4.0, "digits": None}
 # most of the work at this size; they do not show in the pictures.
 INPUTS: dict[str, dict[str, Any]] = {"emoji-flow": {"max_sequence_length": 16}}
 
+# In a wheel of their own: most users need none of them, and together all would be 70 MB.
+APART = ("emoji-dit", "emoji-flow")
+
 HERE = Path(__file__).parent
 
 
@@ -37,8 +40,12 @@ def shipped_folder(name: str) -> Path:
     """The folder of the shipped model `name`.
 
     Raises:
-        ValueError: no such model.
+        ValueError: no such model, or one whose wheel is not installed.
     """
+    if name in APART and name not in shipped_models():
+        raise ValueError(
+            f"the model {name!r} comes in a wheel of its own: pip install frdiff-models"
+        )
     if name not in shipped_models():
         raise ValueError(f"no shipped model {name!r}; there is: {', '.join(shipped_models())}")
     return HERE / name
