@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-memory bench-guidance bench-frames tune models docs-models
+.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-memory bench-guidance bench-profiles bench-frames tune models docs-models wheels
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -55,6 +55,9 @@ bench-memory: $(READY)  ## What fewer bytes cost, in dB and seconds (a quarter o
 bench-guidance: $(READY)  ## Shipped policies at every guidance, within their range and beyond.
 	$(BIN)/python bench/guidance.py
 
+bench-profiles: $(READY)  ## Which shipped policy is lossless, high or fast (half an hour).
+	$(BIN)/python bench/profiles.py
+
 bench-frames: $(READY)  ## Reuse from frame to frame, and edits, on the shipped VAE (minutes).
 	$(BIN)/python bench/frames.py
 
@@ -63,6 +66,8 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 		"emoji-dit dpm++ 25 2 1-5" "emoji-dit dpm++ 25 3 1-5" "emoji-dit dpm++ 25 3.5 1-5" \
 		"emoji-flow flow-euler 28 2 2-6" "emoji-flow flow-euler 28 3 2-6" \
 		"emoji-flow flow-euler 28 3.5 2-6" \
+		"emoji dpm++ 25 5 1-8" "emoji-dit dpm++ 25 5 1-5" "emoji-dit dpm++ 25 6 1-5" \
+		"emoji-flow flow-euler 28 5 2-6" "emoji-flow flow-euler 28 7 2-6" \
 		"digits dpm++ 25 2" "digits dpm++ 25 2.25" "digits dpm++ 25 3" "digits dpm++ 25 4" \
 		"emoji-dit ddim 50 2 1.5" "emoji-dit ddim 50 3 1.5" "emoji ddim 50 2 2" \
 		"emoji ddim 50 3 2"; do \
@@ -74,6 +79,9 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 
 docs-models: $(READY)  ## Count every denoiser class at full size into docs/models.md (minutes).
 	$(BIN)/frdiff models --markdown > docs/models.tmp && mv docs/models.tmp docs/models.md
+
+wheels: $(READY)  ## The package, and the models that come apart from it, into dist.
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . wheels/models
 
 models: $(READY)  ## Train the shipped models again (about 7 hours on 2 cores).
 	$(BIN)/python -m training.train_emoji

@@ -21,16 +21,17 @@ from rich.progress import track
 from shipped import options_of
 
 import frdiff
-from frdiff.choices import OVERHEAD, VARIABLES
+from frdiff.choices import OVERHEAD
 from frdiff.engines import engine_of
 from frdiff.models import INPUTS, shipped_captions
 from frdiff.plan import Action
 from frdiff.schedulers import is_flow, set_scheduler
-from frdiff.search.api import BATCH, halves_of
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
+from frdiff.search.options import Options
 from frdiff.search.outset import learner_of, space_of, truth_of
 from frdiff.search.prices import Prices
+from frdiff.search.samples import BATCH, halves_of
 from frdiff.search.solvers import solvers_of
 from frdiff.search.space import Space, table_of
 from frdiff.search.subject import Batch, PipelineSubject, work_on
@@ -137,12 +138,12 @@ def case_of(model: str, scale: float | None, samples: int, price: float | None) 
     solvers = solvers_of(subject, True)
     notes = Journal(None, {})
     space = space_of(
-        subject, num_steps, solvers, searched[0], VARIABLES, "all", "search", OVERHEAD, notes
+        subject, num_steps, solvers, searched[0], "all", Options(overhead=OVERHEAD), notes
     )
     if price is not None:
         space = replace(space, prices=priced(space.prices, price))
     with engine_of(work_on(subject)) as engine:
-        truth = truth_of(subject, num_steps, space, searched[0], notes, engine)
+        truth = truth_of(subject, space, searched[0], notes, engine)
         measures = [
             Measure(engine, truth.setting, half, notes, name, subject.peak)
             for half, name in ((searched, "calibration"), (kept, "held-out"))

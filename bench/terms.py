@@ -21,10 +21,11 @@ from shipped import options_of
 from torch import Tensor
 
 from frdiff.calls import sample_in
-from frdiff.choices import OVERHEAD, VARIABLES
+from frdiff.choices import OVERHEAD
 from frdiff.policy import JumpPolicy
 from frdiff.schedulers import is_flow
 from frdiff.search.journal import Journal
+from frdiff.search.options import Options
 from frdiff.search.outset import space_of
 from frdiff.search.record import elements_of
 from frdiff.search.shapes import Shape
@@ -158,10 +159,8 @@ def lines_of(
             num_steps,
             [solver],
             batch,
-            VARIABLES,
             targets,
-            "search",
-            OVERHEAD,
+            Options(overhead=OVERHEAD),
             Journal(None, {}),
         )
         for interval in intervals:

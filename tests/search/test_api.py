@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from types import MappingProxyType
 
@@ -7,8 +8,10 @@ import torch
 
 import frdiff
 from conftest import EMBED, ddim, loop, make_dit_pipe, make_pipe, make_unet
-from frdiff.search.api import _scales, halves_of
+from frdiff.engines import Place
 from frdiff.search.journal import Journal
+from frdiff.search.options import Goal, Options, Words
+from frdiff.search.samples import halves_of, scales_of
 from frdiff.search.subject import Batch, PipelineSubject
 from pipelines_zoo import zoo
 
@@ -380,6 +383,16 @@ def test_samples_are_drawn_from_the_whole_list_and_thehalves_of_share_nothing():
 
 def test_the_halves_of_a_range_are_drawn_at_other_scales_but_for_its_greatest():
     subject = PipelineSubject(make_pipe())
-    halves = halves_of(subject, [str(number) for number in range(40)], 16, 0, _scales((1, 16)))
+    halves = halves_of(subject, [str(number) for number in range(40)], 16, 0, scales_of((1, 16)))
     drawn = [[(batch.guidance, len(batch.prompts)) for batch in half] for half in halves]
     assert drawn == [[(16, 6), (1, 6), (4, 4)], [(16, 6), (2, 6), (8, 4)]]
+
+
+def test_every_word_is_a_field_and_every_field_a_word():
+    fields = [field.name for kind in (Goal, Options, Place) for field in dataclasses.fields(kind)]
+    assert sorted(fields) == sorted(Words.__annotations__)
+
+
+def test_unknown_words_are_refused_with_those_that_there_are():
+    with pytest.raises(TypeError, match=r"takes no sample; it takes .*\bsamples\b"):
+        tuned(sample=3)

@@ -32,7 +32,7 @@ from frdiff.bench.suites import Suite, suite_of
 from frdiff.bench.worker import Job, Worker
 from frdiff.engines import HERE, Engine, Place, engine_of
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
-from frdiff.search.api import halves_of
+from frdiff.search.samples import halves_of
 from frdiff.search.subject import PipelineSubject
 
 __all__ = ["Extent", "bench_model"]

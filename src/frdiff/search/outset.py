@@ -15,6 +15,7 @@ from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.journal import Journal
 from frdiff.search.learn import Learnt, learn_table
 from frdiff.search.measure import Measure, digest_of
+from frdiff.search.options import Options
 from frdiff.search.record import Recording, record
 from frdiff.search.solvers import Lengths, Truth, converged
 from frdiff.search.space import Space, in_full, table_of
@@ -28,25 +29,25 @@ __all__ = ["learner_of", "space_of", "targets_of", "truth_of"]
 TAILS = (0, 1, 2, 3, 4, 6)
 
 
-def targets_of(subject: Subject, targets: Targets, vary: Sequence[str], method: str) -> Targets:
+def targets_of(subject: Subject, options: Options) -> Targets:
     """The targets to reuse; none where no step reuses features, or where there are none.
 
     Raises:
         ValueError: targets that were asked for, and are not there.
     """
-    if "reuse" not in vary and method == "search":
+    if "reuse" not in options.vary and options.method == "search":
         return ()
     try:
         for denoiser in subject.denoisers:
-            find_targets(denoiser, targets)
+            find_targets(denoiser, options.targets)
     except ValueError as error:
-        return _do_without(targets, vary, method, error)
-    return targets
+        return _do_without(options, error)
+    return options.targets
 
 
-def _do_without(targets: Targets, vary: Sequence[str], method: str, error: Exception) -> Targets:
+def _do_without(options: Options, error: Exception) -> Targets:
     """No targets, where all there are were asked for; else the error."""
-    if targets != "all" or "jumps" not in vary or method != "search":
+    if options.targets != "all" or "jumps" not in options.vary or options.method != "search":
         raise error
     warnings.warn(
         f"no features can be reused, so steps between keyframes are jumps only: {error}",
@@ -61,17 +62,20 @@ def space_of(
     num_steps: int,
     solvers: Sequence[str | None],
     batch: Batch,
-    vary: Sequence[str],
     targets: Targets,
-    method: str,
-    overhead: float | None,
+    options: Options,
     notes: Journal,
 ) -> Space:
-    """What there is to choose from."""
+    """What there is to choose from.
+
+    Args:
+        targets: to reuse, see `targets_of`.
+    """
+    vary = options.vary
     few = batch.part(0, subject.per_call or RECORDED)
 
     def recorded(targets: Targets, solver: str | None, steps: int) -> Recording:
-        return record(subject, Setting(steps, None, solver), few, targets, overhead)
+        return record(subject, Setting(steps, None, solver), few, targets, options.overhead)
 
     def steerer(setting: Setting, recording: Recording) -> TablePolicy:
         question = f"score weights {digest_of(setting)}"
@@ -84,7 +88,7 @@ def space_of(
     except (TypeError, ValueError) as error:
         if not targets:
             raise
-        targets = _do_without(targets, vary, method, error)
+        targets = _do_without(options, error)
         full = recorded(targets, None, num_steps)
     if not subject.takes_steps and full.steps != num_steps:
         raise ValueError(f"a run takes {full.steps} steps, but num_steps is {num_steps}")
@@ -109,7 +113,6 @@ def space_of(
 
 def truth_of(
     subject: Subject,
-    num_steps: int,
     space: Space,
     batch: Batch,
     notes: Journal,
@@ -124,7 +127,7 @@ def truth_of(
         return (drawn.samples for drawn in in_order(engine(jobs)))
 
     if question not in notes:
-        found = converged(subject, num_steps, space.length, draws)
+        found = converged(subject, space.num_steps, space.length, draws)
         setting = found.setting
         notes[question] = [setting.scheduler, setting.steps, found.agreement, found.drawn]
     solver, steps, agreement, drawn = checked_list("the converged solution", notes[question])

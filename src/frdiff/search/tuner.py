@@ -13,6 +13,7 @@ from frdiff.policy.conditions import GUIDANCE
 from frdiff.search.guide import Guide
 from frdiff.search.learn import Learnt
 from frdiff.search.measure import Measure, standard_error, worst_middle
+from frdiff.search.options import Options
 from frdiff.search.room import calls_in, fitted
 from frdiff.search.shapes import Shape, affordable
 from frdiff.search.solvers import Truth
@@ -68,10 +69,8 @@ class Tuner:
     Attributes:
         calibration: measures what is searched on.
         held_out: measures what was found.
-        quantile: of decibels, see `frdiff.search.measure.middle`.
-        climbs: whether single keyframes are moved.
-        seed: of proposals.
         truth: what is measured against.
+        options: how to search.
         learner: a setting's table learnt within steps computed of the calibration half; None where
             weights are not to be chosen.
         guide: knows where the converged solution passes; None where weights are not to be chosen.
@@ -82,10 +81,8 @@ class Tuner:
     space: Space
     calibration: Measure
     held_out: Measure
-    quantile: float
-    climbs: bool
-    seed: int
     truth: Truth
+    options: Options
     learner: Learner | None = None
     guide: Guide | None = None
     learnt: dict[Setting, Learnt] = field(default_factory=dict)
@@ -107,9 +104,7 @@ class Tuner:
             self.space,
             self.calibration,
             evaluations=evaluations,
-            climbs=self.climbs,
-            quantile=self.quantile,
-            seed=self.seed,
+            options=self.options,
             following=self._following,
             on_found=on_found,
         )
@@ -149,7 +144,7 @@ class Tuner:
             return []
         self.learnt[start] = learnt
         setting = replace(start, policy=learnt.policy)
-        quality = self.calibration.quality(self.calibration([setting])[0], self.quantile)
+        quality = self.calibration.quality(self.calibration([setting])[0], self.options.quantile)
         return [Candidate("learning", setting, self.space.cost(setting), quality)]
 
     def keyframes_within(self, budget: float) -> int:
@@ -182,7 +177,7 @@ class Tuner:
                 name,
                 setting,
                 space.cost(setting),
-                self.calibration.quality(values, self.quantile),
+                self.calibration.quality(values, self.options.quantile),
             )
             for name, setting, values in zip(
                 names, settings, self.calibration(settings), strict=True
@@ -203,15 +198,15 @@ class Tuner:
         par = self.calibration.par
         # The scales of a range that this half is drawn at are others.
         rivals = held_out[:1] if par and has_rival else []
-        self.held_out.par = self.held_out.par_of(rivals, self.quantile)
+        self.held_out.par = self.held_out.par_of(rivals, self.options.quantile)
         par = self.held_out.par | par if rivals else {}
-        qualities = [self.held_out.quality(values, self.quantile) for values in held_out]
+        qualities = [self.held_out.quality(values, self.options.quantile) for values in held_out]
         if chosen is None:
             halves = zip(calibrated, held_out, strict=True)
             both = [
                 worst_middle(
                     [*self.calibration.paired(first), *self.held_out.paired(second)],
-                    self.quantile,
+                    self.options.quantile,
                     par,
                 )
                 for first, second in halves
@@ -221,7 +216,7 @@ class Tuner:
             chosen = max(allowed, key=lambda number: both[number])
 
         def worst(half: Measure, values: Sequence[float]) -> float:
-            return worst_middle(half.paired(values), self.quantile)
+            return worst_middle(half.paired(values), self.options.quantile)
 
         best = candidates[chosen]
         figures = {
@@ -312,7 +307,7 @@ class Tuner:
 
         def quality(policies: Sequence[Policy]) -> list[float]:
             measured = self.calibration([replace(setting, policy=one) for one in policies])
-            return [self.calibration.quality(values, self.quantile) for values in measured]
+            return [self.calibration.quality(values, self.options.quantile) for values in measured]
 
         given = tuned.policy
         policy = fitted(given, calls, max_bytes, quality)
@@ -322,7 +317,7 @@ class Tuner:
         setting = replace(setting, policy=policy)
         figures = dict(origin.figures)
         for name, half in (("calibration", self.calibration), ("held_out", self.held_out)):
-            worst = worst_middle(half.paired(half([setting])[0]), self.quantile)
+            worst = worst_middle(half.paired(half([setting])[0]), self.options.quantile)
             figures[f"{name}_db"] = round(worst, 4)
         policy = replace(policy, origin=replace(origin, figures=figures))
         return replace(tuned, policy=policy)
@@ -332,7 +327,7 @@ class Tuner:
         pairs = self.calibration.paired(self.calibration([setting])[0])
         pairs += self.held_out.paired(tuned.held_out[tuned.chosen])
         error = standard_error([value for _, value in pairs])
-        return worst_middle(pairs, self.quantile) - SURE * error
+        return worst_middle(pairs, self.options.quantile) - SURE * error
 
     def _origin(self, candidate: Candidate, figures: dict[str, float]) -> Origin:
         setting = candidate.setting

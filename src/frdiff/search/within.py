@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from frdiff.schedulers import crossed
 from frdiff.search.climb import climb
 from frdiff.search.measure import Measure, worst_middle
+from frdiff.search.options import Options
 from frdiff.search.shapes import Shape, affordable, ladder, neighbours
 from frdiff.search.space import Space, table_of
 from frdiff.setting import Setting
@@ -114,9 +115,7 @@ def search_within(
     measure: Measure,
     *,
     evaluations: int,
-    climbs: bool = True,
-    quantile: float = 0.5,
-    seed: int = 0,
+    options: Options = Options(),  # noqa: B008  (frozen)
     generation: int = 4,
     following: Following = lambda rivals: (),
     on_found: OnFound = lambda candidate, left: None,
@@ -127,8 +126,8 @@ def search_within(
         budget: cost of a run, in full steps.
         evaluations: settings to measure at most, fewer steps not counted; two thirds of them
             for shapes.
-        climbs: whether to move single keyframes at last, of the best shape and of the best one
-            with another step count; only if nothing else is better than the first.
+        options: whether keyframes vary: single ones are moved at last, of the best shape and of the
+            best one with another step count; only if nothing else is better than the first.
         generation: settings measured at a time; the result depends on it, and on nothing else
             about how they are measured.
         following: settings that follow the converged solution in as many steps as one in full.
@@ -137,7 +136,7 @@ def search_within(
     Raises:
         OutOfReachError: the budget pays for no run.
     """
-    search = _Search(space, measure, evaluations, quantile, on_found)
+    search = _Search(space, measure, evaluations, options.quantile, on_found)
     measure.par = {}  # of another budget
     rivals = search.ranked(_best(search, fewer_steps(budget, space, space.solvers)), "fewer steps")
     known = [rival.setting.scheduler for rival in rivals]
@@ -154,9 +153,10 @@ def search_within(
         raise OutOfReachError(f"a budget of {budget:.2f} full steps pays for no run")
     found += [candidate for _, candidate in shapes[:1]]
     leads = bool(shapes) and shapes[0][1] == max(found, key=lambda one: one.quality)
-    for number, (shape, start) in enumerate(shapes if climbs and leads else ()):
+    moves = leads and "keyframes" in options.vary
+    for number, (shape, start) in enumerate(shapes if moves else ()):
         share = search.left // (len(shapes) - number)
-        found.append(_climbed(search, shape, start, share, seed, generation))
+        found.append(_climbed(search, shape, start, share, options.seed, generation))
     return found
 
 
