@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline, ModularPipeline, SchedulerMixin
 from torch import Tensor, nn
 
 from frdiff.cost import CallCost
@@ -234,7 +234,7 @@ class Run:
 
 def _compiled(outer: DiffusionPipeline | nn.Module | None, denoiser: nn.Module) -> list[nn.Module]:
     """What `torch.compile` has made of a denoiser, among what holds it."""
-    if isinstance(outer, DiffusionPipeline):
+    if isinstance(outer, DiffusionPipeline | ModularPipeline):
         parts = components(outer).values()
         others = (part for part in parts if part is not denoiser)
         return [part for part in others if getattr(part, "_orig_mod", None) is denoiser]
@@ -269,7 +269,7 @@ def _frame_of(pipe: DiffusionPipeline) -> FrameType | None:
 
 
 def apply(
-    target: DiffusionPipeline | nn.Module,
+    target: DiffusionPipeline | ModularPipeline | nn.Module,
     policy: Policy,
     *,
     scheduler: SchedulerMixin | None = None,
@@ -278,7 +278,8 @@ def apply(
     """A handle on `target` with `policy` applied; also a context manager that removes it.
 
     Args:
-        target: any diffusers pipeline with a U-Net or transformer, or a bare denoiser.
+        target: any diffusers pipeline with a U-Net or transformer, modular ones too, or a bare
+            denoiser.
         policy: what to compute, reuse and jump.
         scheduler: what the loop steps. A bare denoiser needs it, and a pipeline whose scheduler is
             no component called `scheduler`; in a pipeline with several, such as one with a prior,
@@ -309,7 +310,7 @@ def apply(
                 "apply(denoiser, policy, scheduler=scheduler)"
             )
         return Run([unwrap(target)], policy, scheduler, compiled=target, max_bytes=max_bytes)
-    if not isinstance(target, DiffusionPipeline):
+    if not isinstance(target, DiffusionPipeline | ModularPipeline):
         raise TypeError(
             f"target must be a diffusers pipeline or a denoiser, got {type(target).__name__}"
         )

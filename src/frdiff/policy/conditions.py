@@ -90,13 +90,19 @@ def conditions_of(
 
 
 def scales_in(frame: FrameType | None) -> dict[str, float]:
-    """The guidance scales among the arguments of a call that is being made, as they are now."""
+    """The guidance scales among the arguments of a call that is being made, as they are now.
+
+    A modular pipeline has a guider that knows its own.
+    """
     if frame is None:
         return {}
     names, _, others, values = inspect.getargvalues(frame)
     given = {name: values.get(name) for name in names}
     if others is not None:
         given |= values[others]  # a pipeline around another hands on what it does not name
+    guider = getattr(given.get("self"), "guider", None)
+    if guider is not None:
+        given[GUIDANCE] = getattr(guider, GUIDANCE, None)
     return {
         name: float(value)
         for name, value in given.items()
