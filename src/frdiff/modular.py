@@ -25,7 +25,7 @@ from frdiff.policy import Policy
 __all__ = ["Reusing"]
 
 
-class Reusing(ModularPipelineBlocks):
+class Reusing(ModularPipelineBlocks):  # type: ignore[misc]
     """A block that runs another one, or a whole sequence, with a policy on its denoisers.
 
     It takes and gives what that one does, and one input more, `policy`: a policy, a file's path or
@@ -49,7 +49,7 @@ class Reusing(ModularPipelineBlocks):
         max_bytes: int | None = None,
     ) -> None:
         super().__init__()
-        self.block = block() if inspect.isclass(block) else block
+        self.block: Any = block() if inspect.isclass(block) else block
         self.max_bytes = max_bytes
         if not isinstance(self.block, ModularPipelineBlocks):
             raise TypeError(
