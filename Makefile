@@ -66,7 +66,7 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 		"emoji-dit dpm++ 25 2 1-5" "emoji-dit dpm++ 25 3 1-5" "emoji-dit dpm++ 25 3.5 1-5" \
 		"emoji-flow flow-euler 28 2 2-6" "emoji-flow flow-euler 28 3 2-6" \
 		"emoji-flow flow-euler 28 3.5 2-6" \
-		"emoji dpm++ 25 5 1-8" "emoji-dit dpm++ 25 5 1-5" "emoji-dit dpm++ 25 6 1-5" \
+		"emoji-dit dpm++ 25 5 1-5" "emoji-dit dpm++ 25 6 1-5" \
 		"emoji-flow flow-euler 28 5 2-6" "emoji-flow flow-euler 28 7 2-6" \
 		"digits dpm++ 25 2" "digits dpm++ 25 2.25" "digits dpm++ 25 3" "digits dpm++ 25 4" \
 		"emoji-dit ddim 50 2 1.5" "emoji-dit ddim 50 3 1.5" "emoji ddim 50 2 2" \

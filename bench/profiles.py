@@ -49,9 +49,7 @@ def measure(name: str, pictures: int) -> Profiles:
             found[stem].append(quality(model, tuned_setting(policy, full.scheduler)))
     whole = Measured(full.steps, found["full"])
     rows = [
-        Measured(
-            len(policy.plan(policy.num_steps).keyframes), found[stem], stem, policy.digest
-        )
+        Measured(len(policy.plan(policy.num_steps).keyframes), found[stem], stem, policy.digest)
         for stem, policy in policies.items()
     ]
     about = {

@@ -13,6 +13,7 @@ import numpy as np
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
+from frdiff.choices import METHODS
 from frdiff.denoisers import weights_hash
 from frdiff.engines import Engine, Place, engine_of
 from frdiff.policy import config_hash
@@ -114,7 +115,7 @@ def tune(
     check_int("num_steps", num_steps, 2, MAX_STEPS)
     shares = goal.shares(num_steps)
     if options.method == "gates" and goal.min_psnr is not None:
-        raise ValueError('method="gates" spends a budget; ask for budget or speedup, not min_psnr')
+        raise ValueError(f"method must be one of {METHODS}, gates without min_psnr, got 'gates'")
     scales = scales_of(guidance)
     subject = _subject(target, denoiser, scheduler, guidance, inputs, options.latents)
     solvers = solvers_of(subject, options.allow_scheduler)
