@@ -182,7 +182,8 @@ def _page(family: Family, rows: Sequence[Counted]) -> str:
 
 
 def _cost_line(row: Counted) -> str:
-    cells = [row.name, f"`{row.class_name}`", row.at, row.batch, row.gmacs]
+    name = "" if row.name == row.class_name else row.name
+    cells = [name, f"`{row.class_name}`", row.at, row.batch, row.gmacs]
     cells += [f"{row.ratios[key]:.3f}, {row.mib[key]:,}" for key in SETS]
     return "| " + " | ".join(cells) + " |"
 
