@@ -154,7 +154,7 @@ def _page(family: Family, rows: Sequence[Counted]) -> str:
         "",
         "Every class below keeps to one contract at tiny size, with every set of targets and with",
         "jumps: all keyframes give the untouched model's output bit for bit, removing a policy",
-        "leaves nothing behind, and halves of guidance and samples of a batch never mix.",
+        "leaves nothing behind, and two calls of a step, as guidance makes them, never mix.",
         f"Whole pipelines that are tested: {_listed(family.pipelines)}.",
         "",
         "## What it costs",

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from frdiff.catalogue import CALLS, NOT_DENOISERS
+from frdiff.catalogue.full_size import find_full_sizes
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "docs/scripts"))
@@ -30,6 +31,11 @@ def test_every_row_of_the_table_is_on_the_page_of_its_class():
         name = "" if row.name == row.class_name else row.name
         assert f"| {name} | `{row.class_name}` | {row.at} |" in page
         assert f"| {row.ratios['all']:.3f}, {row.mib['all']:,} |" in page
+
+
+def test_what_the_pages_inspect_is_known():
+    for row in counted():
+        assert find_full_sizes([row.name])
 
 
 def test_the_table_has_every_class():

@@ -13,6 +13,9 @@ import pytest
 
 import frdiff
 
+# One process builds the site once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]
+
 ROOT = Path(__file__).parents[2]
 LOADS = {"img": "src", "script": "src", "link": "href", "source": "src", "iframe": "src"}
 
@@ -58,7 +61,6 @@ def read_pages(site):
     return {page: read(page) for page in site.rglob("*.html") if page.name != "404.html"}
 
 
-@pytest.mark.slow
 def test_links_lead_to_pages_and_places_that_are_there(site, read_pages):
     broken = defaultdict(list)
     for page, found in read_pages.items():
@@ -77,20 +79,17 @@ def test_links_lead_to_pages_and_places_that_are_there(site, read_pages):
     assert not broken
 
 
-@pytest.mark.slow
 def test_nothing_is_loaded_from_the_web(read_pages):
     loaded = {link for found in read_pages.values() for link in found.loads}
     assert loaded
     assert not [link for link in loaded if urlsplit(link).netloc]
 
 
-@pytest.mark.slow
 def test_no_page_of_this_machine_is_named(site):
     for page in site.rglob("*.html"):
         assert str(ROOT) not in page.read_text(encoding="utf-8"), page
 
 
-@pytest.mark.slow
 def test_the_reference_has_every_public_name(site):
     anchors = [place for page in (site / "api").glob("*.html") for place in read(page).anchors]
     named = {place.rpartition(".")[2] for place in anchors if place.startswith("frdiff.")}
