@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from frdiff.cli import app as app_command
 from frdiff.cli import bench, fit, generate, inspect, models, policies, tune, walk
 from frdiff.cli.errors import OneLineErrors
 from frdiff.cli.shared import err
@@ -31,6 +32,7 @@ for command in (
     inspect.inspect,
     models.models,
     policies.policies,
+    app_command.app,
     bench.bench,
     bench.report,
     bench.analyze,

@@ -104,7 +104,7 @@ def _show_policy(
     if picture is not None:
         _draw(policy, plan, picture)
     if as_json:
-        print_json({"policy": policy.to_dict(), "plan": _plan_rows(policy, plan)})
+        print_json({"policy": policy.to_dict(), "plan": plan_rows(policy, plan)})
         return
     out.print(_plan_table(policy, plan, escape(Path(file).name)))
     if policy.origin is None:
@@ -208,7 +208,8 @@ def _origin_table(origin: "Origin") -> Table:
     return table
 
 
-def _plan_rows(policy: "Policy", plan: "Plan") -> list[dict[str, Any]]:
+def plan_rows(policy: "Policy", plan: "Plan") -> list[dict[str, Any]]:
+    """What every step of a plan does, by name, ready for JSON."""
     levels = policy.noise_levels
     return [
         {
@@ -235,7 +236,7 @@ def _plan_table(policy: "Policy", plan: "Plan", title: str) -> Table:
         table.add_column("of guidance", justify="right")
     if policy.noise_levels is not None:
         table.add_column("noise level", justify="right")
-    for row in _plan_rows(policy, plan):
+    for row in plan_rows(policy, plan):
         computed = ", ".join(map(str, row["groups_computed"]))
         weights = ", ".join(f"{weight:.3f}" for weight in row["score_weights"])
         mixing = f"{row['mixing_weight']:.3f}"

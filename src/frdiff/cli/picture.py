@@ -1,6 +1,7 @@
 """A policy as a picture: steps from left to right, groups of targets from bottom to top."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +21,7 @@ AGES = ("newest", "second", "third", "fourth")
 NAMES = ("features reused", "computed", "jump: no network call", "half")
 
 
-def draw_policy(policy: Policy, plan: Plan, path: Path) -> None:
+def draw_policy(policy: Policy, plan: Plan, path: Path | BinaryIO) -> None:
     """Write the picture of a plan: what every step computes, and the weights it takes.
 
     A second panel, where forecasts are fitted or scores mixed, has for every step the weights of

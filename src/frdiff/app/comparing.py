@@ -1,0 +1,107 @@
+"""Two to four ways of drawing, side by side from the same noise."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from frdiff.app.gauge import Gauge, Measured, Scene, gauge_of
+from frdiff.app.turns import Lease, Turns, watched
+from frdiff.models.matching import why_not
+from frdiff.policy import JumpPolicy, Policy, UniformPolicy
+from frdiff.schedulers import converging, interchangeable, is_flow
+from frdiff.setting import Setting
+
+__all__ = ["FEWER", "MOST", "UNTUNED", "Way", "compared", "rivals", "setting_of", "untuned"]
+
+MOST = 3  # beside the full run
+FEWER = "fewer steps, the best solver"
+JUMPS, PAPER = "jumps, not tuned", "the paper's policy, interval 2"
+UNTUNED = (JUMPS, PAPER)
+# Solvers that fewer steps are drawn with, to show the best; None is the full run's.
+RIVALS = (None, "dpm++", "dpm++karras", "unipc", "unipckarras")
+FLOW_RIVALS = (None, "flow-unipc", "flow-dpm++", "flow-euler-karras", "flow-unipc-karras")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of drawing to be measured.
+
+    Attributes:
+        kind: see `Measured`.
+        setting: None for as few steps as the first of the others takes network passes, of the
+            solver that comes closest.
+    """
+
+    name: str
+    kind: str
+    setting: Setting | None
+
+
+def setting_of(scene: Scene, policy: Policy, steps: int) -> Setting:
+    """How a policy is drawn with: in its own steps, with the solver that it asks for.
+
+    Args:
+        steps: for a policy that has none of its own.
+
+    Raises:
+        ValueError: it does not fit the pipeline.
+    """
+    reason = why_not(scene.pipe, policy)
+    if reason is not None:
+        raise ValueError(reason)
+    origin = policy.origin
+    if origin is None:
+        return Setting(int(getattr(policy, "num_steps", steps)), policy)
+    return Setting(origin.num_inference_steps, policy, origin.solver)
+
+
+def untuned(scene: Scene, name: str, full: Setting, keyframes: int | None = None) -> Setting:
+    """How one of `UNTUNED` is drawn with.
+
+    Args:
+        keyframes: network calls of jumps; None for about half of the full run's.
+    """
+    if name == PAPER:
+        return replace(full, policy=UniformPolicy(2))
+    solver = converging(scene.pipe.scheduler) if not is_flow(scene.pipe.scheduler) else None
+    solver = "flow-euler-karras" if is_flow(scene.pipe.scheduler) else solver
+    calls = keyframes or max(full.steps // 2, 2)
+    return Setting(2 * calls - 1, JumpPolicy(2, checked=True), solver or full.scheduler)
+
+
+def rivals(scene: Scene, full: Setting, steps: int) -> list[Setting]:
+    """Fewer steps of several solvers that draw the same."""
+    scheduler = scene.pipe.scheduler
+    if not interchangeable(scheduler):
+        return [replace(full, steps=steps)]
+    names = FLOW_RIVALS if is_flow(scheduler) else RIVALS
+    solvers = dict.fromkeys(name or full.scheduler for name in names)
+    return [Setting(steps, None, solver) for solver in solvers]
+
+
+def compared(
+    scene: Scene, full: Setting, ways: Sequence[Way], against: str, turns: Turns, stop: Lease
+) -> Iterator[tuple[Gauge, list[Measured]]]:
+    """What is drawn so far, the full run first, after each that was drawn.
+
+    The turn is taken for each, so that others who draw wait for one picture and not for all.
+
+    Args:
+        against: see `gauge_of`.
+
+    Raises:
+        Stopped: somebody asked to; what was yielded stands.
+    """
+    with turns.taken(stop) as pace, watched(scene.pipe, pace), pace.held():
+        gauge = gauge_of(scene, full, against, pace)
+    found = [gauge.full]
+    yield gauge, list(found)
+    for way in ways:
+        passes = next((one.macs_share for one in found[1:] if one.macs_share), 0.5)
+        steps = max(1, round(passes * gauge.full.calls))
+        settings = rivals(scene, full, steps) if way.setting is None else [way.setting]
+        drawn = []
+        for setting in settings:
+            with turns.taken(stop) as pace, watched(scene.pipe, pace):
+                drawn.append(gauge.measure(way.name, way.kind, setting, pace))
+        found.append(max(drawn, key=lambda one: one.decibels))
+        yield gauge, list(found)

@@ -1,0 +1,60 @@
+"""The page: one model for all tabs, which fills their fields.
+
+Torch and diffusers are imported by what the buttons call, not by these modules: the page is up
+before they are.
+"""
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from frdiff.app import choose_tab, compare_tab, inspect_tab
+
+if TYPE_CHECKING:
+    from frdiff.app.studio import Studio
+
+__all__ = ["build"]
+
+INTRO = """# frdiff
+Pictures from the same noise with and without reuse; a search for the policy you need; policies
+step by step. Everything is drawn on this machine.
+"""
+SWEEP, KEPT = 600, 3600  # seconds between looks for old uploads and pictures, and their age
+
+
+def build(model: str, studio: "Future[Studio]") -> gr.Blocks:
+    """The page.
+
+    Args:
+        model: that it opens with.
+        studio: what draws, as soon as it is there.
+    """
+    with gr.Blocks(analytics_enabled=False, title="frdiff", delete_cache=(SWEEP, KEPT)) as page:
+        gr.Markdown(INTRO)
+        chosen = gr.Dropdown([model], value=model, label="model", elem_id="model")
+        tabs = []
+        for name, module in (
+            ("Compare", compare_tab),
+            ("Choose", choose_tab),
+            ("Inspect", inspect_tab),
+        ):
+            with gr.Tab(name, elem_id=f"tab-{name.lower()}"):
+                tabs.append(module.build(chosen, studio))
+
+        def suit(name: str) -> list[Any]:
+            now = studio.result()
+            opened = now.opened(name)
+            fields = [update for tab in tabs for update in tab.suit(opened)]
+            return [gr.update(choices=now.models), *fields]
+
+        parts = [chosen, *(part for tab in tabs for part in tab.parts)]
+        page.load(suit, chosen, parts)
+        chosen.input(suit, chosen, parts)
+
+        def leave(request: gr.Request) -> None:
+            if studio.done():
+                studio.result().leave(str(request.session_hash))
+
+        page.unload(leave)
+    return page
