@@ -7,20 +7,22 @@ from pathlib import Path
 from frdiff.policy import Policy, load_policy
 from frdiff.policy.checks import check_float, check_int, quote
 
-__all__ = ["MAX_STEPS", "number", "one_of", "prompts_of", "scales", "uploaded", "whole"]
+__all__ = ["MAX_STEPS", "empty", "number", "one_of", "prompts_of", "scales", "uploaded", "whole"]
 
 MAX_STEPS = 250  # a page is for looking; `frdiff generate` takes more
 MAX_PROMPT = 1000
 MAX_PROMPTS = 500
 MAX_SCALE = 100.0
+MOST_DIGITS = 40
 
 
 def whole(name: str, value: object, low: int, high: int) -> int:
-    """The integer from `low` to `high` in a field.
+    """The integer from `low` to `high` in a field, a number or its text.
 
     Raises:
         ValueError: it is empty or something else.
     """
+    value = _read(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     try:
@@ -32,17 +34,33 @@ def whole(name: str, value: object, low: int, high: int) -> int:
 
 
 def number(name: str, value: object, low: float, high: float) -> float:
-    """The number from `low` to `high` in a field.
+    """The number from `low` to `high` in a field, a number or its text.
 
     Raises:
         ValueError: it is empty, not a number or out of range.
     """
+    value = _read(value)
     try:
         check_float(name, value, low, high)
     except TypeError as error:
         raise ValueError(str(error)) from error
     assert isinstance(value, int | float)
     return float(value)
+
+
+def empty(value: object) -> bool:
+    """Whether a field has nothing in it."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _read(value: object) -> object:
+    """The number in a short text; anything else as it is."""
+    if not isinstance(value, str) or len(value) > MOST_DIGITS:
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def one_of(name: str, value: object, known: Sequence[str]) -> str:
@@ -65,7 +83,7 @@ def scales(text: object, default: float | None) -> float | tuple[float, float] |
     Raises:
         ValueError: it is neither.
     """
-    if text is None or (isinstance(text, str) and not text.strip()):
+    if empty(text):
         return default
     ends = []
     for part in str(text)[:50].split("-"):

@@ -7,13 +7,14 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from frdiff.app.asked import number, one_of, prompts_of, scales, whole
+from frdiff.app.asked import MAX_STEPS, empty, number, one_of, prompts_of, scales, whole
 from frdiff.app.comparing import FLOW_RIVALS, JUMPS, RIVALS, setting_of, untuned
 from frdiff.app.gauge import Gauge, Measured, Scene, gauge_of
 from frdiff.app.looks import decibels
 from frdiff.app.studio import OWN, Opened, Studio
 from frdiff.app.turns import Lease, Pace, Stopped, watched
 from frdiff.app.wording import GOALS, QUALITY, SECONDS, TRUTHS
+from frdiff.budget import in_mib
 from frdiff.models import INPUTS, load_policy, shipped_models
 from frdiff.models.named import RULES
 from frdiff.policy import Policy
@@ -23,7 +24,7 @@ from frdiff.search.api import Progress
 from frdiff.search.within import Candidate
 from frdiff.setting import Setting
 
-__all__ = ["PATIENCE", "Question", "Search", "asked", "code", "summary"]
+__all__ = ["Question", "Search", "asked", "code", "summary"]
 
 MIB = 2**20
 BYTES_SPEEDUP = 2.0
@@ -31,7 +32,6 @@ SHOWN = 4  # pictures that every point of the plot is measured on
 SEED = 930_000  # of their noises, which no search draws
 SHARES = (1.0, 0.5, 0.4, 1 / 3, 0.25)  # of the full run's steps: opponents
 MOST_POINTS = 24  # of one search, measured for the plot
-PATIENCE = 60.0  # seconds that a search goes on with nobody there
 MAX_SAMPLES = 64
 MAX_EVALUATIONS = 1000
 
@@ -67,12 +67,12 @@ def asked(opened: Opened, answers: Mapping[str, object]) -> Question:
 
     Args:
         answers: "steps", "solver", "guidance", "goal", "amount", "samples", "evaluations",
-            "prompts"; no evaluations, or none at all, for as many as `tune` finds right.
+            "prompts"; no evaluations for as many as `tune` finds right.
 
     Raises:
         ValueError: a field that is empty, no number or out of range.
     """
-    steps = whole("steps", answers["steps"], 2, 250)
+    steps = whole("steps", answers["steps"], 2, MAX_STEPS)
     solver = one_of("solver", answers["solver"], opened.solvers)
     guidance = scales(answers["guidance"], opened.guidance)
     if guidance is not None and not opened.takes_guidance:
@@ -87,7 +87,7 @@ def asked(opened: Opened, answers: Mapping[str, object]) -> Question:
         words["speedup"] = BYTES_SPEEDUP
         words["max_bytes"] = int(number("how much", answers["amount"], 0.01, 1e6) * MIB)
     words["samples"] = whole("pictures to search on", answers["samples"], 1, MAX_SAMPLES)
-    if answers["evaluations"] not in (None, 0, ""):
+    if not empty(answers["evaluations"]):
         words["evaluations"] = whole(
             "policies to measure", answers["evaluations"], 1, MAX_EVALUATIONS
         )
@@ -268,16 +268,25 @@ def code(question: Question, policy: Policy, file: str) -> str:
 def summary(search: Search) -> list[tuple[str, str]]:
     """What was found, beside the full run, in words."""
     full, found = search.points[0], search.points[-1]
-    origin = search.policy.origin if search.policy is not None else None
+    count = len(found.images)
     rows = [
         (
             "seconds",
-            f"{found.seconds:.3g} s for {len(found.images)} pictures, the full run "
-            f"{full.seconds:.3g} s: {full.seconds / found.seconds:.2f}x",
+            f"{found.seconds:.3g} for {count} pictures, the full run {full.seconds:.3g}: "
+            f"{full.seconds / found.seconds:.2f}x",
         ),
-        ("quality", f"{decibels(found, search.against)}, the full run {full.decibels:.1f} dB"),
-        ("bank", f"{found.bank_bytes / MIB:.2f} MiB for {len(found.images)} pictures"),
+        ("on these", f"{decibels(found, search.against)}, the full run {full.decibels:.1f} dB"),
+        ("bank", f"{in_mib(found.bank_bytes)} for {count} pictures"),
     ]
-    if origin is not None:
-        rows += [(name.replace("_", " "), f"{value:g}") for name, value in origin.figures.items()]
+    origin = search.policy.origin if search.policy is not None else None
+    if origin is None:
+        return rows
+    figures = origin.figures
+    fewer = figures.get("fewer_steps_held_out_db")
+    beside = "" if fewer is None else f", fewer steps at most as dear {fewer:.1f} dB"
+    rows += [
+        ("cost", f"{figures['cost']:.1f} full steps of {figures['full_steps']:.0f}"),
+        ("not searched on", f"{figures['held_out_db']:.1f} dB{beside}"),
+        ("found by", origin.found_by),
+    ]
     return rows

@@ -88,10 +88,10 @@ def plot(points: Sequence[Measured], against: str) -> str:
     )
     return (
         f'<div class="fr-front"><style>{"".join(rules)}</style>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<div class="fr-plot"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="seconds against decibels">{_axes(x_high, low, high, against)}'
         f'<polyline points="{line}" fill="none" stroke="{COLOURS["frdiff"]}" stroke-width="1.5"/>'
-        f'{"".join(marks)}</svg><div class="fr-legend">{legend}</div>'
+        f'{"".join(marks)}</svg><div class="fr-legend">{legend}</div></div>'
         f'<div class="fr-tips">{_figure(full, "full run, same noise")}{"".join(tips)}</div></div>'
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app import choose_tab, compare_tab, inspect_tab
+from frdiff.app.tabs import choose, compare, inspect
 
 if TYPE_CHECKING:
     from frdiff.app.studio import Studio
@@ -35,9 +35,9 @@ def build(model: str, studio: "Future[Studio]") -> gr.Blocks:
         chosen = gr.Dropdown([model], value=model, label="model", elem_id="model")
         tabs = []
         for name, module in (
-            ("Compare", compare_tab),
-            ("Choose", choose_tab),
-            ("Inspect", inspect_tab),
+            ("Compare", compare),
+            ("Choose", choose),
+            ("Inspect", inspect),
         ):
             with gr.Tab(name, elem_id=f"tab-{name.lower()}"):
                 tabs.append(module.build(chosen, studio))

@@ -3,14 +3,15 @@
 import inspect
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from frdiff.app.asked import MAX_SCALE, number, one_of, whole
+from frdiff.app.asked import MAX_SCALE, empty, number, one_of, whole
 from frdiff.app.gauge import Scene
 from frdiff.app.turns import Lease, Turns
 from frdiff.choices import SCHEDULERS
@@ -142,7 +143,7 @@ class Opened:
         Raises:
             ValueError: it is no number in range.
         """
-        return None if value in (None, "") else number("guidance", value, 0, MAX_SCALE)
+        return None if empty(value) else number("guidance", value, 0, MAX_SCALE)
 
 
 class Studio:
@@ -196,7 +197,8 @@ class Studio:
         """The pipeline of a model again, with weights of its own."""
         return open_pipeline(name).to(self.device)
 
-    def begin(self, session: str, work: str, patience: float = float("inf")) -> Lease:
+    @contextmanager
+    def begun(self, session: str, work: str, patience: float = float("inf")) -> Iterator[Lease]:
         """What stops some work of a session; what it did of the kind before is stopped.
 
         Args:
@@ -205,7 +207,12 @@ class Studio:
         lease = Lease(patience)
         self.stop(session, work)
         self._leases[session, work] = lease
-        return lease
+        try:
+            yield lease
+        finally:
+            lease.asked.set()
+            if self._leases.get((session, work)) is lease:
+                del self._leases[session, work]
 
     def stop(self, session: str, work: str) -> None:
         """Stop some work of a session, if there is any."""

@@ -30,8 +30,12 @@ STYLE = """
 .fr-scroll {overflow-x: auto;}
 .fr-table {border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums;}
 .fr-table th, .fr-table td {padding: 3px 10px 3px 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent);}
-.fr-front svg {width: 100%; max-width: 820px; height: auto; display: block;}
+  border: 0 solid color-mix(in srgb, currentColor 15%, transparent) !important;
+  border-bottom-width: 1px !important;}
+.fr-front {display: flex; flex-wrap: wrap; gap: 16px;}
+.fr-front > div {flex: 1 1 300px;}
+.fr-front > .fr-plot {flex: 2 1 460px; min-width: 0; max-width: 760px;}
+.fr-front svg {width: 100%; height: auto; display: block;}
 .fr-front text {fill: currentColor;}
 .fr-point {cursor: pointer; outline: none;}
 .fr-point:is(:hover, :focus) {stroke: currentColor; stroke-width: 2;}

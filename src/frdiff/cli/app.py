@@ -22,7 +22,7 @@ def app(
 ) -> None:
     """Compare policies, search for one and look into one, in a browser on this machine."""
     try:
-        from frdiff.app import launch
+        from frdiff.app.serving import launch
     except ModuleNotFoundError as error:
         raise ValueError(f"the app needs {error.name}: pip install 'frdiff[app]'") from error
     launch(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app.tab import Tab, refusals
+from frdiff.app.tabs import Tab, refusals
 from frdiff.app.wording import TRUTHS, message
 
 if TYPE_CHECKING:
     from frdiff.app.studio import Opened, Studio
+    from frdiff.app.turns import Lease
 
 __all__ = ["build"]
 
@@ -26,7 +27,7 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         seed = gr.Number(0, label="seed", precision=None, elem_id="seed", min_width=90)
     with gr.Row():
         steps = gr.Number(25, label="steps of the full run", elem_id="steps", min_width=110)
-        guidance = gr.Number(None, label="guidance", elem_id="guidance", min_width=110)
+        guidance = gr.Textbox(label="guidance", elem_id="guidance", min_width=110)
         solver = gr.Dropdown([], label="solver of the full run", elem_id="solver", min_width=150)
         against = gr.Radio(
             list(TRUTHS), value=TRUTHS[0], label="dB to the", elem_id="against", min_width=220
@@ -66,7 +67,9 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         keep = gr.skip()
         yield message("waiting for a turn"), "", gr.update(visible=False), keep, keep, keep, keep
         with refusals() as refused:
-            yield from _drawn(studio.result(), str(request.session_hash), fields)
+            now = studio.result()
+            with now.begun(str(request.session_hash), WORK) as stop:
+                yield from _drawn(now, stop, fields)
         if refused:
             yield refused[0], keep, keep, keep, keep, keep, keep
 
@@ -103,7 +106,7 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
             ),
             gr.update(value=opened.steps),
             gr.update(
-                value=opened.guidance,
+                value="" if opened.guidance is None else f"{opened.guidance:g}",
                 label="guidance" if opened.takes_guidance else "guidance (none)",
                 interactive=opened.takes_guidance,
             ),
@@ -114,7 +117,7 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
     return Tab([prompt, steps, guidance, solver, ways], suit)
 
 
-def _drawn(studio: "Studio", session: str, fields: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+def _drawn(studio: "Studio", stop: "Lease", fields: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     """What the tab shows, after each picture.
 
     Raises:
@@ -126,7 +129,6 @@ def _drawn(studio: "Studio", session: str, fields: tuple[Any, ...]) -> Iterator[
     from frdiff.app.looks import cards, enlarged
 
     name, prompt, seed, steps, guidance, solver, against, chosen, file = fields
-    stop = studio.begin(session, WORK)
     opened = studio.opened(name)
     prompts = prompts_of(prompt, opened.takes_prompts, most=1)
     scene = opened.scene(prompts, seed, opened.scale(guidance))

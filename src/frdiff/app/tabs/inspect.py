@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app.tab import Tab, refusals
+from frdiff.app.tabs import Tab, refusals
 
 if TYPE_CHECKING:
     from frdiff.app.studio import Opened, Studio
@@ -19,8 +19,8 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
     """The tab."""
     with gr.Row():
         name = gr.Dropdown([], label="a policy that ships", elem_id="inspect-policy", scale=2)
-        steps = gr.Number(
-            None, label="steps", info="empty: its own", elem_id="inspect-steps", min_width=110
+        steps = gr.Textbox(
+            label="steps", info="empty: its own", elem_id="inspect-steps", min_width=110
         )
         guidance = gr.Number(
             None, label="guidance", info="of one for a range", elem_id="inspect-guidance",
@@ -36,9 +36,7 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
     go = gr.Button("Inspect", variant="primary", elem_id="inspect")
     shown = gr.HTML(elem_id="inspected")
 
-    def run(
-        model: str, name: str, steps: float | None, guidance: float | None, file: str | None
-    ) -> str:
+    def run(model: str, name: str, steps: str, guidance: str, file: str | None) -> str:
         shown = ""
         with refusals() as refused:
             shown = _inspected(studio.result(), model, name, steps, guidance, file)
@@ -57,8 +55,8 @@ def _inspected(
     studio: "Studio",
     model: str,
     name: str,
-    steps: float | None,
-    guidance: float | None,
+    steps: str,
+    guidance: str,
     file: str | None,
 ) -> str:
     """See `frdiff.app.inspecting.inspected`.
@@ -66,12 +64,12 @@ def _inspected(
     Raises:
         ValueError: a field that is refused, or a file that is no policy.
     """
-    from frdiff.app.asked import uploaded, whole
+    from frdiff.app.asked import empty, uploaded, whole
     from frdiff.app.inspecting import inspected
 
     opened = studio.opened(model)
     policy = opened.policy(name) if file is None else uploaded(file)
-    count = None if steps is None else whole("steps", steps, 1, 10_000)
+    count = None if empty(steps) else whole("steps", steps, 1, 10_000)
     title = f"<h2>{escape(Path(file).name if file else name)}</h2>"
     shown = inspected(
         opened, policy, count, opened.scale(guidance), studio.pace[opened.name], studio.turns

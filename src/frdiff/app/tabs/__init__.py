@@ -1,4 +1,7 @@
-"""What the tabs share: how a model fills their fields, and how refusals are said."""
+"""The tabs of the page, and what they share: how a model fills their fields, how refusals are said.
+
+They display what the modules beside this folder return, which know nothing of gradio.
+"""
 
 import logging
 from collections.abc import Callable, Iterator

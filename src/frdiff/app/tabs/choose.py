@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app.tab import Tab, refusals
+from frdiff.app.tabs import Tab, refusals
 from frdiff.app.wording import GOALS, SECONDS, message, table
 
 if TYPE_CHECKING:
     from frdiff.app.choosing import Search
     from frdiff.app.studio import Opened, Studio
+    from frdiff.app.turns import Lease
 
 __all__ = ["build"]
 
 WORK = "choose"
 GLANCE = 0.5  # seconds between looks at a search
+PATIENCE = 60.0  # seconds that one goes on with nobody there
 FILE = "policy.json"
 NAMES = ("steps", "solver", "guidance", "goal", "amount", "samples", "evaluations", "prompts")
 
@@ -39,8 +41,7 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         samples = gr.Number(
             16, label="pictures to search on", info="fewer: faster, less sure", elem_id="samples"
         )
-        evaluations = gr.Number(
-            None,
+        evaluations = gr.Textbox(
             label="policies to measure",
             info="empty: as many as 4 full runs take",
             elem_id="evaluations",
@@ -72,7 +73,10 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         yield message("waiting for the model"), "", "", gr.update(visible=False)
         with refusals() as refused:
             answers = dict(zip(NAMES, values, strict=True))
-            yield from _searched(studio.result(), str(request.session_hash), name, answers)
+            now = studio.result()
+            # A tab that was closed looks no more: nobody is there to see what is found.
+            with now.begun(str(request.session_hash), WORK, PATIENCE) as stop:
+                yield from _searched(now, stop, name, answers)
         if refused:
             yield refused[0], gr.skip(), gr.skip(), gr.skip()
 
@@ -107,31 +111,26 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
 
 
 def _searched(
-    studio: "Studio", session: str, name: str, answers: dict[str, Any]
+    studio: "Studio", stop: "Lease", name: str, answers: dict[str, Any]
 ) -> Iterator[tuple[Any, ...]]:
     """What the tab shows while a search runs and when it has ended.
 
     Raises:
         ValueError: a field that is refused, or another search runs.
     """
-    from frdiff.app.choosing import PATIENCE, Search, asked
+    from frdiff.app.choosing import Search, asked
 
-    question = asked(studio.opened(name), answers)
-    search = Search(studio, question, studio.begin(session, WORK, PATIENCE))
+    search = Search(studio, asked(studio.opened(name), answers), stop)
     search.begin()
     shown: Any = None
     keep = gr.skip()
-    try:
-        while not search.over.wait(GLANCE):
-            search.stop.look()
-            now = search.doing, search.done, len(search.points)
-            if now != shown:
-                grown = shown is None or now[2] != shown[2]
-                yield _status(search), _plot(search) if grown else keep, keep, keep
-                shown = now
-    finally:
-        # The tab was closed: nobody is there to see what it finds.
-        search.stop.asked.set()
+    while not search.over.wait(GLANCE):
+        stop.look()
+        now = search.doing, search.done, len(search.points)
+        if now != shown:
+            grown = shown is None or now[2] != shown[2]
+            yield _status(search), _plot(search) if grown else keep, keep, keep
+            shown = now
     if search.policy is None:
         stopped = search.failure.startswith("stopped")
         yield message(search.failure, wrong=not stopped), _plot(search), keep, keep
