@@ -28,7 +28,7 @@ def test_what_is_no_whole_number_in_range_is_refused(value):
 
 @pytest.mark.parametrize("value", ["nan", math.nan, "inf", None, "x", 101, -0.1, {}])
 def test_what_is_no_number_in_range_is_refused(value):
-    with pytest.raises(ValueError, match="guidance must be .*0 to 100"):
+    with pytest.raises(ValueError, match=r"guidance must be .*0 to 100"):
         number("guidance", value, 0, 100)
 
 

@@ -59,7 +59,7 @@ def test_who_stops_while_waiting_leaves_the_line():
 
 
 def test_a_long_turn_lets_others_go_first_but_not_while_it_measures():
-    turns, order = Turns(), []
+    turns, order = Turns(share=0), []
 
     def draw():
         with turns.taken(Lease()):

@@ -10,11 +10,10 @@ from diffusers import DiffusionPipeline
 from frdiff.app.asked import MAX_STEPS, empty, number, one_of, prompts_of, scales, whole
 from frdiff.app.comparing import FLOW_RIVALS, JUMPS, RIVALS, setting_of, untuned
 from frdiff.app.gauge import Gauge, Measured, Scene, gauge_of
-from frdiff.app.looks import decibels
+from frdiff.app.looks import decibels, size
 from frdiff.app.studio import OWN, Opened, Studio
 from frdiff.app.turns import Lease, Pace, Stopped, watched
 from frdiff.app.wording import GOALS, QUALITY, SECONDS, TRUTHS
-from frdiff.budget import in_mib
 from frdiff.models import INPUTS, load_policy, shipped_models
 from frdiff.models.named import RULES
 from frdiff.policy import Policy
@@ -276,7 +275,7 @@ def summary(search: Search) -> list[tuple[str, str]]:
             f"{full.seconds / found.seconds:.2f}x",
         ),
         ("on these", f"{decibels(found, search.against)}, the full run {full.decibels:.1f} dB"),
-        ("bank", f"{in_mib(found.bank_bytes)} for {count} pictures"),
+        ("bank", f"{size(found.bank_bytes)} for {count} pictures"),
     ]
     origin = search.policy.origin if search.policy is not None else None
     if origin is None:

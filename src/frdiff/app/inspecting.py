@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from frdiff.app.looks import data_uri
+from frdiff.app.looks import data_uri, size
 from frdiff.app.studio import Opened
 from frdiff.app.turns import Turns
 from frdiff.app.wording import message, table
-from frdiff.budget import bank_bytes, in_mib
+from frdiff.budget import bank_bytes
 from frdiff.choices import OVERHEAD
 from frdiff.cli.inspect import plan_rows
 from frdiff.cli.picture import draw_policy
@@ -22,6 +22,12 @@ from frdiff.policy import AdaptivePolicy, Origin, Policy, RangePolicy
 
 __all__ = ["inspected"]
 
+NAMES = {
+    Action.KEYFRAME: "keyframes",
+    Action.REUSE: "reuse steps",
+    Action.JUMP: "jumps",
+    Action.HALF: "halves",
+}
 HEAD = ("step", "action", "groups computed", "weights of scores, newest first", "mixing")
 
 
@@ -82,7 +88,7 @@ def _run(
     opened: Opened, policy: Policy, plan: Plan, pace: tuple[float, float], turns: Turns
 ) -> str:
     reason = why_not(opened.pipe, policy)
-    counts = [f"{plan.count(action)} {action}" for action in Action if plan.count(action)]
+    counts = [f"{plan.count(one)} {name}" for one, name in NAMES.items() if plan.count(one)]
     rows: list[tuple[str, str]] = [("steps", f"{len(plan)}: {', '.join(counts)}")]
     if reason is not None:
         said = f"what it costs on {opened.name} is not told: {reason}"
@@ -102,7 +108,7 @@ def _run(
             "cost",
             f"{macs / 1e9:.2f} GMACs{most}, {macs / (full * one):.2f} of those of {full} steps",
         ),
-        ("bank", f"{in_mib(held)} for one picture{most}"),
+        ("bank", f"{size(held)} for one picture{most}"),
         (
             "predicted seconds",
             f"{here:.3g} a picture on this machine, the full run of {full} steps {whole:.3g}",

@@ -13,7 +13,7 @@ from frdiff.app.gauge import Measured
 from frdiff.budget import in_mib
 from frdiff.compare import picture
 
-__all__ = ["cards", "data_uri", "decibels", "enlarged", "figures"]
+__all__ = ["cards", "data_uri", "decibels", "enlarged", "figures", "size"]
 
 
 def data_uri(image: Image.Image) -> str:
@@ -41,6 +41,11 @@ def decibels(one: Measured, against: str) -> str:
     return f"{one.decibels:.1f} dB to the {against}"
 
 
+def size(count: int) -> str:
+    """So many bytes as people read them."""
+    return in_mib(count) if count >= 2**17 or not count else f"{count / 2**10:.1f} KiB"
+
+
 def figures(one: Measured, full: Measured) -> list[str]:
     """Seconds, calls, MACs and bytes of a way of drawing, in words."""
     faster = "" if one is full else f", {full.seconds / one.seconds:.2f}x"
@@ -50,7 +55,7 @@ def figures(one: Measured, full: Measured) -> list[str]:
         f"{one.seconds:.3g} s{faster}",
         f"{one.setting.steps} steps{solver}, {one.calls} network calls",
         macs,
-        f"bank {in_mib(one.bank_bytes)}" if one.bank_bytes else "no bank",
+        f"bank {size(one.bank_bytes)}" if one.bank_bytes else "no bank",
     ]
 
 

@@ -23,9 +23,14 @@ class Stopped(BaseException):
 
 
 class Turns:
-    """A line that everybody who draws stands in, first come, first served."""
+    """A line that everybody who draws stands in, first come, first served.
 
-    def __init__(self) -> None:
+    Args:
+        share: seconds of a long turn after which others may go first.
+    """
+
+    def __init__(self, share: float = 1.0) -> None:
+        self.share = share
         self._line: list[object] = []
         self._moved = Condition()
 
@@ -64,6 +69,7 @@ class Pace:
         self._turns = turns
         self._stop = stop
         self._held = False
+        self._since = 0.0
 
     def enter(self) -> None:
         """Stand at the end of the line and return when it is one's turn."""
@@ -75,6 +81,7 @@ class Pace:
                     self.check()
                     moved.wait(GLANCE)
                 self.check()
+                self._since = time.monotonic()
             except BaseException:
                 self.leave()
                 raise
@@ -94,7 +101,9 @@ class Pace:
 
     def __call__(self) -> None:
         self.check()
-        if not self._held and self._turns.waiting > 1:
+        if self._held or self._turns.waiting < 2:
+            return
+        if time.monotonic() - self._since >= self._turns.share:
             self.leave()
             self.enter()
 
