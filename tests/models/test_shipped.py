@@ -14,12 +14,12 @@ from frdiff.compare import psnr
 from frdiff.cost import first_call_cost
 from frdiff.models import (
     GUIDANCE,
-    HERE,
     INPUTS,
     open_pipeline,
     shipped_captions,
     shipped_models,
 )
+from frdiff.models.shipped import HERE
 from frdiff.sampling import sample, set_scheduler
 
 EMOJI = HERE / "emoji"
