@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-memory bench-guidance bench-profiles bench-frames tune models docs-models wheels
+.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-memory bench-guidance bench-profiles bench-frames tune models docs-models docs wheels
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -79,6 +79,9 @@ tune: $(READY)  ## Tune the policies that ship with the models (about an hour).
 
 docs-models: $(READY)  ## Count every denoiser class at full size into docs/models.md (minutes).
 	$(BIN)/frdiff models --markdown > docs/models.tmp && mv docs/models.tmp docs/models.md
+
+docs: $(READY)  ## Build the docs site into outputs/site; fails at any warning or broken link.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheels: $(READY)  ## The package, and the models that come apart from it, into dist.
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . wheels/models
