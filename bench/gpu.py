@@ -310,6 +310,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
+        "dtype": "bfloat16",
         "rounds": options.rounds,
     }
     rows: list[Row] = []

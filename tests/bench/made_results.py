@@ -1,7 +1,7 @@
 """Results made up by hand, for tests of what is concluded from them."""
 
 from frdiff.bench.methods import Method
-from frdiff.bench.results import About, Conditions, Distribution, Fidelity
+from frdiff.bench.records import About, Conditions, Distribution, Fidelity
 
 ABOUT = About(hardware="made up", versions={"frdiff": "0"})
 CONDITIONS = Conditions(

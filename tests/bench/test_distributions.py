@@ -49,7 +49,7 @@ def test_a_worse_method_is_farther_from_the_full_run(bench):
     embedder = load_embedder("digits")
     measure_distribution(bench, embedder, "full", bench.setup.full)
     measure_distribution(bench, embedder, "2x", SETTINGS)
-    rows = {row.point: row for row in read_results(bench.folder.glob("*.json")).distributions}
+    rows = {row.point: row for row in read_results(bench.folder).distributions}
     assert rows["full"].samples == 96 and rows["full"].accuracy is None
     assert rows["2x"].frechet_full > rows["full"].frechet_full > 0
     assert 0 < rows["full"].precision <= 1 and 0 < rows["full"].recall <= 1
@@ -66,7 +66,7 @@ def test_a_second_network_looks_at_the_same_pictures(bench):
     measure_distribution(bench, load_embedder("digits"), "2x", SETTINGS, inception)
     measure_distribution(bench, load_embedder("digits"), "2x", SETTINGS)
     alone, both = sorted(
-        read_results(bench.folder.glob("*.json")).distributions, key=lambda row: bool(row.inception)
+        read_results(bench.folder).distributions, key=lambda row: bool(row.inception)
     )
     assert (alone.inception, alone.frechet_inception) == (None, None)
     assert both.inception == "shrunk pictures 1.0" and both.frechet_inception > 0
@@ -92,7 +92,7 @@ def test_a_killed_drawing_keeps_its_batches(bench, monkeypatch):
     monkeypatch.setattr(measure, "sample", killed)
     with pytest.raises(KeyboardInterrupt):
         measure_distribution(bench, embedder, "2x", SETTINGS)
-    assert not list(bench.folder.glob("*.json"))
+    assert not read_results(bench.folder).distributions
     measure_distribution(bench, embedder, "2x", SETTINGS)
     kept = drawn[:2]
     assert len(drawn) == 3 + 1 + 3 and not set(kept) & set(drawn[3:])

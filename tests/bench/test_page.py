@@ -7,8 +7,9 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from frdiff.bench.records import Absence
 from frdiff.bench.report import write_report
-from frdiff.bench.results import Absence, absence_path, result_path, write_result
+from frdiff.bench.results import add_result, key_of, strip_path
 from made_results import distribution, fidelity
 
 pytestmark = [
@@ -32,16 +33,16 @@ def page(tmp_path_factory):
         fidelity("paper, DDIM 50", "interval 2", 90, 39.0),
     ]
     for result in results:
-        definition = {"method": result.method, "setup": result.setup.model_dump()}
-        path = result_path(folder, result.model, "fidelity", definition)
-        write_result(path, result)
-        Image.new("RGB", (96, 16), "teal").save(path.with_suffix(".png"))
+        add_result(folder, result)
+        path = strip_path(folder, key_of(result))
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (96, 16), "teal").save(path)
     loss = distribution("frdiff, linear, interval 3", "25 steps", "2x", 1.5)
-    write_result(folder / "toy--distribution.json", loss)
+    add_result(folder, loss)
     # A name that would break a page which does not escape.
     absence = Absence(model="toy", family="<script>throw 1</script>", reason="not installed")
-    write_result(absence_path(folder, absence), absence)
-    (folder / "broken.json").write_text("{")
+    add_result(folder, absence)
+    (folder / "broken.jsonl").write_text("{")
     Image.new("RGB", (20, 20)).save(folder / "analysis-toy-price.png")
     write_report(folder, folder / "page")
     return folder / "page/index.html"
@@ -57,6 +58,7 @@ def browser(page):
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     with webdriver.Chrome(options, service) as driver:
         driver.get(page.as_uri())
+        driver.execute_script("document.querySelectorAll('details').forEach(it => it.open = true)")
         yield driver
 
 
@@ -67,14 +69,44 @@ def settings(browser):
 
 def test_no_errors_and_every_picture_loads(browser):
     assert browser.get_log("browser") == []
-    widths = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
+    widths = browser.execute_async_script(
+        """
+        const done = arguments[0], images = [...document.images];
+        images.forEach(image => image.loading = "eager");  // lazy ones wait to be scrolled to
+        Promise.all(images.map(image => image.decode()))
+          .then(() => done(images.map(image => image.naturalWidth)), error => done([0]));
+        """
+    )
     assert len(widths) >= 6 and min(widths) > 0
+
+
+def test_nothing_is_wider_than_a_phone(browser):
+    for width in (400, 1200):
+        size = {"width": width, "height": 1600, "deviceScaleFactor": 1, "mobile": width == 400}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_the_first_that_is_seen_is_a_summary(browser):
+    assert browser.find_element(By.TAG_NAME, "h2").text == "All models"
+    cells = browser.find_elements(By.CSS_SELECTOR, "table.summary tbody td")
+    # At 2x and 3x: 12 and 8 steps, no policy tuned, 25 and 19 steps of ours, nothing of others.
+    found = [cell.text.replace("\N{EN DASH}", "none") for cell in cells[1:6]]
+    assert found == ["44.0 / 41.0", "none", "46.0 / 43.0", "none", "none / none"]
+
+
+def test_a_model_opens_where_its_address_leads(browser, page):
+    browser.execute_script("document.querySelectorAll('details').forEach(it => it.open = false)")
+    assert not settings(browser)
+    browser.execute_script("location.hash = 'toy'")
+    browser.find_element(By.CSS_SELECTOR, "#toy[open]")
+    browser.execute_script("document.querySelectorAll('details').forEach(it => it.open = true)")
 
 
 def test_it_says_what_is_missing(browser):
     text = browser.find_element(By.TAG_NAME, "body").text
     assert "<script>throw 1</script>: not installed" in text
-    assert "Left out:" in text and "broken.json" in text
+    assert "Left out:" in text and "broken.jsonl, line 1" in text
 
 
 def test_a_click_sorts_and_another_turns_round(browser):

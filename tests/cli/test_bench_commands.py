@@ -3,7 +3,7 @@ import json
 import pytest
 
 from command_line import run
-from frdiff.bench.results import write_result
+from frdiff.bench.results import add_result, results_path
 from made_results import fidelity
 
 
@@ -15,13 +15,13 @@ def test_a_report_of_nothing_says_so(tmp_path):
 
 def test_a_report_names_what_it_left_out(tmp_path):
     full = fidelity("fewer steps, DPM-Solver++", "25 steps", 100, 50.0)
-    write_result(tmp_path / "full.json", full)
-    (tmp_path / "broken.json").write_text("[1, 2")
+    add_result(tmp_path, full)
+    (tmp_path / "broken.jsonl").write_text("[1, 2")
     result = run("report", tmp_path, "--output", tmp_path / "page", "--json")
     content = json.loads(result.stdout)
     assert content["groups"]["toy"][0]["best"]["1.5"] is None
     assert content["settings"] == 1 and (tmp_path / "page/index.html").is_file()
-    assert "broken.json" in content["errors"][0]
+    assert "broken.jsonl, line 1" in content["errors"][0]
     assert "left out: " in result.stderr
 
 
@@ -31,7 +31,7 @@ def test_a_bench_stops_at_its_budget(tmp_path):
         "bench", "digits", "--pictures", 16, "--budget-minutes", 0, "--results", tmp_path, "--json"
     )
     assert json.loads(result.stdout)["left"] > 10
-    assert not list(tmp_path.glob("*.json"))
+    assert not results_path(tmp_path, "digits").exists()
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from frdiff.bench.curves import quality_above
 from frdiff.bench.methods import Method, jumps, paper, solver_label
-from frdiff.bench.results import Distribution, Fidelity
+from frdiff.bench.records import Distribution, Fidelity
 from frdiff.bench.summary import rows_of
 
 __all__ = ["Claim", "judge_claims"]

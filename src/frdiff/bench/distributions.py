@@ -16,14 +16,15 @@ from frdiff.bench.embedder import ShippedEmbedder
 from frdiff.bench.inception import Inception
 from frdiff.bench.methods import Method
 from frdiff.bench.metrics import frechet_distance, kernel_distance, precision_recall
-from frdiff.bench.results import Distribution, Fidelity, result_path, write_result
-from frdiff.bench.runner import Bench, is_finished
+from frdiff.bench.records import Distribution, Fidelity
+from frdiff.bench.results import add_result, keys_in, measurement_key
+from frdiff.bench.runner import Bench
 from frdiff.bench.suites import Suite
 from frdiff.bench.summary import GROUPS, SPEEDUPS, best_at, rows_of
 from frdiff.bench.worker import Job, Pictures, Worker
 from frdiff.engines import Engine, local_engine
 
-__all__ = ["distribution_path", "distribution_tasks", "measure_distribution", "networks_of"]
+__all__ = ["distribution_key", "distribution_tasks", "measure_distribution", "networks_of"]
 
 SEED_SETS = {"full": 10_000, "full, seeds B": 20_000, "full, seeds C": 30_000}
 # Which full run another is compared with: round the circle, so that three seeds give three pairs.
@@ -55,12 +56,10 @@ def distribution_tasks(
     return tasks + named
 
 
-def distribution_path(
-    bench: Bench, point: str, method: Method, inception: Inception | None
-) -> Path:
-    """The file of a measurement; see `measure_distribution` for the arguments."""
+def distribution_key(bench: Bench, point: str, method: Method, inception: Inception | None) -> str:
+    """The key of a measurement; see `measure_distribution` for the arguments."""
     definition = bench.definition(method, point=point, **_named(inception))
-    return result_path(bench.folder, bench.model, "distribution", definition)
+    return measurement_key(bench.model, "distribution", definition)
 
 
 def _named(inception: Inception | None) -> dict[str, str]:
@@ -83,8 +82,7 @@ def measure_distribution(
         inception: a second network to look through.
         engine: of a `Worker` with the networks of `networks_of`; None for this process.
     """
-    path = distribution_path(bench, point, method, inception)
-    if is_finished(path):
+    if distribution_key(bench, point, method, inception) in keys_in(bench.folder, bench.model):
         return
     draws = engine or local_engine(
         Worker(bench.pipe, bench.setup, networks_of(embedder, inception))
@@ -101,8 +99,8 @@ def measure_distribution(
     precision_full, recall_full = precision_recall(full, drawn)
     captions = list(bench.setup.prompts)
     known = set(captions) <= set(embedder.network.config.classes)
-    write_result(
-        path,
+    add_result(
+        bench.folder,
         Distribution(
             **bench.record(method),
             point=point,
@@ -140,8 +138,7 @@ def _features(
 ) -> dict[str, np.ndarray]:
     """Features of one picture per prompt, kept in the results' folder batch by batch."""
     definition = bench.definition(method, seed=seed, **more)
-    parts = result_path(bench.folder / "references", bench.model, "features", definition)
-    parts = parts.with_suffix("")
+    parts = bench.folder / "references" / measurement_key(bench.model, "features", definition)
     parts.mkdir(parents=True, exist_ok=True)
     jobs = [
         Pictures(method, first, tuple(prompts), seen=True)

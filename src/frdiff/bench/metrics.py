@@ -9,6 +9,7 @@ References:
 
 import importlib.util
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -48,6 +49,11 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
     """
     if len(values) < 2:
         raise ValueError(f"an interval needs at least 2 values, got {len(values)}")
+    return _median_interval(tuple(values), confidence)
+
+
+@lru_cache(maxsize=2048)  # a report asks for the same ones several times
+def _median_interval(values: tuple[float, ...], confidence: float) -> tuple[float, float]:
     if min(values) == max(values):
         return min(values), max(values)
     interval = bootstrap(

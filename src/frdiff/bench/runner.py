@@ -18,23 +18,14 @@ from frdiff.bench.measure import Drawing, Setup
 from frdiff.bench.methods import Method, solver_label
 from frdiff.bench.metrics import capped_psnr, lpips
 from frdiff.bench.peers import peer_absence
-from frdiff.bench.results import (
-    MAX_TEXT,
-    Absence,
-    Conditions,
-    Fidelity,
-    about_here,
-    absence_path,
-    read_result,
-    result_path,
-    write_result,
-)
+from frdiff.bench.records import MAX_TEXT, Absence, Conditions, Fidelity, about_here
+from frdiff.bench.results import add_result, keys_in, measurement_key, strip_path
 from frdiff.bench.worker import Job, Pictures, Turns, Worker
 from frdiff.compare import picture, ssim
 from frdiff.denoisers import find_denoisers, weights_hash
 from frdiff.engines import Engine, in_order, local_engine
 
-__all__ = ["Bench", "choose_prompts", "is_finished", "measure_all", "write_absence"]
+__all__ = ["Bench", "choose_prompts", "measure_all", "write_absence"]
 
 OnEvent = Callable[[str, int, int | None], None]
 
@@ -60,12 +51,12 @@ class Bench:
     folder: Path
 
     def definition(self, method: Method, **more: Any) -> dict[str, Any]:
-        """Everything that defines a measurement, for the name of its file."""
+        """Everything that defines a measurement, for its key."""
         return {"method": method.config, "setup": self.conditions.definition(), **more}
 
-    def path(self, method: Method) -> Path:
-        """The file of a method's fidelity."""
-        return result_path(self.folder, self.model, "fidelity", self.definition(method))
+    def key(self, method: Method) -> str:
+        """The key of a method's fidelity, see `frdiff.bench.results`."""
+        return measurement_key(self.model, "fidelity", self.definition(method))
 
     @cached_property
     def conditions(self) -> Conditions:
@@ -150,7 +141,8 @@ def measure_all(
     on_event("the converged solution", 0, None)
     references = _references(bench, engine)
     everything = list(dict.fromkeys([bench.setup.full, *methods]))
-    pending = [method for method in everything if not is_finished(bench.path(method))]
+    finished = keys_in(bench.folder, bench.model)
+    pending = [method for method in everything if bench.key(method) not in finished]
     done = len(everything) - len(pending)
     left = 0
     given: list[Turns] = []
@@ -198,16 +190,7 @@ def write_absence(bench: Bench, method: Method, reason: str, whole_family: bool 
         setting=None if whole_family else method.setting,
         reason=reason[:MAX_TEXT],
     )
-    write_result(absence_path(bench.folder, absence), absence)
-
-
-def is_finished(path: Path) -> bool:
-    """Whether `path` holds a result that can be read; what cannot is measured again."""
-    try:
-        read_result(path)
-    except (OSError, ValueError):
-        return False
-    return True
+    add_result(bench.folder, absence)
 
 
 def _write(bench: Bench, method: Method, drawing: Drawing | str, references: _References) -> None:
@@ -222,13 +205,13 @@ def _write(bench: Bench, method: Method, drawing: Drawing | str, references: _Re
     if isinstance(drawing, str):
         write_absence(bench, method, drawing, whole_family=False)
         return
-    path = bench.path(method)
+    path = strip_path(bench.folder, bench.key(method))
     # The strip first: a run that is killed in between counts as unfinished.
     strip = picture(np.concatenate(drawing.images[:STRIP_PICTURES], axis=1))
     path.parent.mkdir(parents=True, exist_ok=True)
     strip.save(path.with_suffix(".tmp"), "PNG")
-    path.with_suffix(".tmp").replace(path.with_suffix(".png"))
-    write_result(path, result)
+    path.with_suffix(".tmp").replace(path)
+    add_result(bench.folder, result)
 
 
 def _result(bench: Bench, method: Method, drawing: Drawing, references: _References) -> Fidelity:

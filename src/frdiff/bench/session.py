@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from frdiff.bench.distributions import (
-    distribution_path,
+    distribution_key,
     distribution_tasks,
     measure_distribution,
     networks_of,
@@ -19,12 +20,11 @@ from frdiff.bench.inception import Inception, load_inception
 from frdiff.bench.measure import Setup
 from frdiff.bench.methods import Method, tuned_methods
 from frdiff.bench.peers import CALIBRATION_SEED
-from frdiff.bench.results import read_results
+from frdiff.bench.results import keys_in, read_results, tidy
 from frdiff.bench.runner import (
     Bench,
     OnEvent,
     choose_prompts,
-    is_finished,
     measure_all,
     write_absence,
 )
@@ -112,7 +112,10 @@ def bench_model(
     bench = Bench(model, pipe, setup, folder)
     methods = suite.methods(everything=extent.everything, peers=extent.peers, learnt=extent.learnt)
     methods += tuned_methods(model, suite.full.scheduler)
-    with engine_of(Worker(pipe, setup, networks_of(embedder, inception)), place) as engine:
+    worker = Worker(pipe, setup, networks_of(embedder, inception))
+    with ExitStack() as after:
+        after.callback(tidy, folder, model)
+        engine = after.enter_context(engine_of(worker, place))
         left = measure_all(bench, methods, extent.budget, engine, on_event)
         if not extent.everything:
             return left
@@ -135,14 +138,15 @@ def _distributions(
     on_event: OnEvent,
 ) -> int:
     """Measure the distributions that are not there yet; returns how many are left."""
-    rows = read_results(bench.folder.glob("*.json")).fidelities
+    rows = read_results(bench.folder).fidelities
     tasks = distribution_tasks([row for row in rows if row.model == bench.model], suite)
+    finished = keys_in(bench.folder, bench.model)
     left = 0
     for number, (point, config) in enumerate(tasks):
         method = Method.from_config(config)
         if method.is_foreign and not peers:
             continue
-        if is_finished(distribution_path(bench, point, method, looks[1])):
+        if distribution_key(bench, point, method, looks[1]) in finished:
             continue
         if ends is not None and time.monotonic() > ends:
             left += 1

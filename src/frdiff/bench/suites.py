@@ -20,7 +20,7 @@ from frdiff.bench.methods import (
     peer,
     solver_label,
 )
-from frdiff.bench.results import Conditions
+from frdiff.bench.records import Conditions
 from frdiff.schedulers import is_flow
 
 __all__ = ["DIFFUSION", "FLOW", "Suite", "suite_behind", "suite_of"]

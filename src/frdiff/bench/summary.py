@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from frdiff.bench.curves import hypervolume, quality_above
 from frdiff.bench.metrics import median_interval
-from frdiff.bench.results import Fidelity
+from frdiff.bench.records import Fidelity
 
 __all__ = [
     "GROUPS",

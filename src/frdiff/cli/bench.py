@@ -109,12 +109,15 @@ def report(
     output: Annotated[Path, typer.Option(help="Folder for the page and its figures.")] = Path(
         "report"
     ),
+    gpu: Annotated[
+        Path | None, typer.Option(help="What bench/gpu.py wrote, to stand beside.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page from the results of `frdiff bench`."""
     pages = _extra("frdiff.bench.report")
     with progress("drawing figures"):
-        shown = pages.write_report(results, output)
+        shown = pages.write_report(results, output, gpu)
     for line in shown.errors:
         err.print(f"[yellow]left out:[/] {escape(line)}", soft_wrap=True, highlight=False)
     if as_json:
