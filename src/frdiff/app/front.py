@@ -13,7 +13,7 @@ __all__ = ["COLOURS", "KINDS", "best", "plot"]
 WIDTH, HEIGHT = 520, 340
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 40
 COLOURS = {
-    "full": "#111827",
+    "full": "currentColor",
     "fewer steps": "#9aa3af",
     "untuned": "#d9a441",
     "shipped": "#4d9078",
@@ -117,7 +117,7 @@ def _axes(x_high: float, low: float, high: float, against: str) -> str:
     label = escape(f"dB to the {against}")
     centre = TOP + (HEIGHT - TOP - BOTTOM) / 2
     found.append(
-        f'<text x="12" y="{centre}" font-size="13" text-anchor="middle" '
+        f'<text x="12" y="{centre}" text-anchor="middle" '
         f'transform="rotate(-90 12 {centre})">{label}</text>'
     )
     return "".join(found)
@@ -133,7 +133,7 @@ def _ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="13" text-anchor="{anchor}">{text}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
 def _tick_line(x1: float, x2: float, y1: float, y2: float) -> str:

@@ -36,7 +36,6 @@ def inspected(
     policy: Policy,
     steps: int | None,
     guidance: float | None,
-    pace: tuple[float, float],
     turns: Turns,
 ) -> str:
     """The picture of a policy's table, figures of a run with it, the steps, and its origin.
@@ -45,7 +44,7 @@ def inspected(
         opened: the model that costs are counted on.
         steps: of the run; None for the policy's own, or the model's.
         guidance: of a policy for a range, the scale to show; None for its middle.
-        pace: seconds of a call of the model besides its steps, and of a step.
+        turns: the line to stand in, for seconds are predicted from two short calls.
 
     Raises:
         ValueError: a policy for another step count.
@@ -60,7 +59,7 @@ def inspected(
     parts = [
         f'<div class="fr-plan"><img alt="steps and groups of targets" src="{address}"></div>',
         "<h3>A run</h3>",
-        _run(opened, policy, plan, pace, turns),
+        _run(opened, policy, plan, turns),
     ]
     if policy.origin is not None:
         parts += ["<h3>Tuned for</h3>", table(_origin(policy.origin))]
@@ -84,9 +83,7 @@ def _short(values: Sequence[object], most: int = 12) -> str:
     return ", ".join(map(str, values[:most])) + cut
 
 
-def _run(
-    opened: Opened, policy: Policy, plan: Plan, pace: tuple[float, float], turns: Turns
-) -> str:
+def _run(opened: Opened, policy: Policy, plan: Plan, turns: Turns) -> str:
     reason = why_not(opened.pipe, policy)
     counts = [f"{plan.count(one)} {name}" for one, name in NAMES.items() if plan.count(one)]
     rows: list[tuple[str, str]] = [("steps", f"{len(plan)}: {', '.join(counts)}")]
@@ -95,12 +92,12 @@ def _run(
         return table(rows) + message(said, wrong=True)
     with turns.taken(lambda: False):
         costs = first_call_cost(opened.pipe, policy)
+        besides, step = opened.pace()
     macs = sum(run_macs(cost, policy, len(plan)) for cost in costs.values())
     one = sum(cost.macs for cost in costs.values())
     held = sum(bank_bytes(cost, policy, len(plan)) for cost in costs.values())
     passes = macs / one + OVERHEAD * plan.count(Action.REUSE)
     full = round(policy.origin.figures.get("full_steps", len(plan))) if policy.origin else len(plan)
-    besides, step = pace
     here, whole = besides + passes * step, besides + full * step
     most = ", at most" if isinstance(policy, AdaptivePolicy) else ""
     rows += [
@@ -124,5 +121,7 @@ def _origin(origin: Origin) -> list[tuple[str, str]]:
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{key} {item}" for key, item in value.items())
+        elif isinstance(value, tuple):
+            value = " to ".join(map(str, value))
         rows.append((name.replace("_", " "), str(value)))
     return rows

@@ -40,7 +40,8 @@ __all__ = ["OWN", "Opened", "Studio"]
 
 OWN = "the model's own"
 MAX_SEED = 2**31
-WARM = (2, 8)  # steps of the two runs that tell what a step and what all else takes
+WARM = 2  # steps of a run after which others take no longer than they need
+PACED = 8  # of one that, beside a run as short as that, tells what a step takes
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,19 @@ class Opened:
         """
         return load_policy(one_of("policy", name, self.policies))
 
+    def call(self, steps: int) -> float:
+        """Seconds that a call for one picture takes; for whoever has the turn."""
+        scene = self.scene(self.prompts[:1] or ["a picture"], 0, None)
+        began = time.perf_counter()
+        scene.draw(steps)
+        return time.perf_counter() - began
+
+    def pace(self) -> tuple[float, float]:
+        """Seconds of such a call besides its steps, and of a step; for whoever has the turn."""
+        short, longer = self.call(WARM), self.call(PACED)
+        step = max((longer - short) / (PACED - WARM), 0.0)
+        return max(short - WARM * step, 0.0), step
+
     def scale(self, value: object) -> float | None:
         """The guidance scale in a field; None if it is empty.
 
@@ -159,7 +173,6 @@ class Studio:
     Attributes:
         turns: the line of those who draw.
         tuning: held by the one search that runs.
-        pace: seconds of a call besides its steps, and of a step, of one picture; by model.
     """
 
     def __init__(self, model: str, device: str) -> None:
@@ -169,7 +182,6 @@ class Studio:
         self.device = device
         self.turns = Turns()
         self.tuning = threading.Lock()
-        self.pace: dict[str, tuple[float, float]] = {}
         self._opened: dict[str, Opened] = {}
         self._opening = threading.Lock()
         self._leases: dict[tuple[str, str], Lease] = {}
@@ -189,7 +201,8 @@ class Studio:
         with self._opening:
             if known not in self._opened:
                 found = Opened(known, self.another(known))
-                self.pace[known] = _pace(found, self.turns)
+                with self.turns.taken(lambda: False):
+                    found.call(WARM)
                 self._opened[known] = found
         return self._opened[known]
 
@@ -225,16 +238,3 @@ class Studio:
         for whose, work in list(self._leases):
             if whose == session:
                 self.stop(whose, work)
-
-
-def _pace(opened: Opened, turns: Turns) -> tuple[float, float]:
-    """Seconds of a call besides its steps, and of a step; the first call warms up."""
-    scene = opened.scene(opened.prompts[:1] or ["a picture"], 0, None)
-    took = []
-    with turns.taken(lambda: False):
-        for steps in (WARM[0], *WARM):
-            began = time.perf_counter()
-            scene.draw(steps)
-            took.append(time.perf_counter() - began)
-    step = max((took[2] - took[1]) / (WARM[1] - WARM[0]), 0.0)
-    return max(took[1] - WARM[0] * step, 0.0), step

@@ -29,6 +29,7 @@ STYLE = """
 .fr-message progress {width: 100%; accent-color: #2f5d8a;}
 .fr-scroll {overflow-x: auto;}
 .fr-table {border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums;}
+.fr-table, .fr-table tr {border: 0 !important;}
 .fr-table th, .fr-table td {padding: 3px 10px 3px 0; text-align: left; vertical-align: top;
   border: 0 solid color-mix(in srgb, currentColor 15%, transparent) !important;
   border-bottom-width: 1px !important;}
@@ -36,7 +37,8 @@ STYLE = """
 .fr-front > div {flex: 1 1 300px;}
 .fr-front > .fr-plot {flex: 2 1 460px; min-width: 0; max-width: 760px;}
 .fr-front svg {width: 100%; height: auto; display: block;}
-.fr-front text {fill: currentColor;}
+.fr-front text {fill: currentColor; font-size: 13px;}
+@media (max-width: 500px) {.fr-front text {font-size: 18px;}}
 .fr-point {cursor: pointer; outline: none;}
 .fr-point:is(:hover, :focus) {stroke: currentColor; stroke-width: 2;}
 .fr-tip {display: none; gap: 10px; flex: 2;}
@@ -45,7 +47,9 @@ STYLE = """
 .fr-legend span {margin-right: 14px; white-space: nowrap; font-size: 13px;}
 .fr-legend i {display: inline-block; width: 10px; height: 10px; border-radius: 50%;
   margin-right: 5px;}
-.fr-plan img {width: 100%; max-width: 1170px; background: white; border-radius: 6px;}
+.fr-plan {overflow-x: auto;}
+.fr-plan img {width: 100%; min-width: 620px; max-width: 1170px; background: white;
+  border-radius: 6px;}
 .fr-download {display: inline-block; padding: 8px 16px; border-radius: 6px; background: #2f5d8a;
   color: white !important; text-decoration: none;}
 """

@@ -28,15 +28,21 @@ NAMES = ("steps", "solver", "guidance", "goal", "amount", "samples", "evaluation
 def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
     """The tab."""
     with gr.Row():
-        goal = gr.Radio(list(GOALS), value=SECONDS, label="what matters", elem_id="goal")
-        amount = gr.Number(2, label="how much", info=GOALS[SECONDS], elem_id="amount", scale=2)
+        goal = gr.Radio(
+            list(GOALS), value=SECONDS, label="what matters", elem_id="goal", min_width=240
+        )
+        amount = gr.Number(
+            2, label="how much", info=GOALS[SECONDS], elem_id="amount", scale=2, min_width=240
+        )
     with gr.Row():
         steps = gr.Number(25, label="steps of the full run", elem_id="choose-steps", min_width=120)
         solver = gr.Dropdown([], label="solver", elem_id="choose-solver", min_width=150)
         guidance = gr.Textbox(
-            label="guidance", info="a number, or a range such as 2-8", elem_id="choose-guidance",
+            label="guidance",
+            info="a number, or a range such as 2-8",
+            elem_id="choose-guidance",
             min_width=150,
-        )  # fmt: skip
+        )
     with gr.Accordion("what to search on", open=False, elem_id="more"), gr.Row():
         samples = gr.Number(
             16, label="pictures to search on", info="fewer: faster, less sure", elem_id="samples"
@@ -60,9 +66,12 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
     front = gr.HTML(elem_id="front")
     found = gr.HTML(elem_id="found")
     lines = gr.Code(
-        language="python", label="the lines of code", visible=False, interactive=False,
+        language="python",
+        label="the lines of code",
+        visible=False,
+        interactive=False,
         elem_id="lines",
-    )  # fmt: skip
+    )
 
     def ask(goal: str) -> Any:
         return gr.update(info=GOALS.get(goal, ""), value={"dB": 40, "bytes": 1}.get(goal, 2))

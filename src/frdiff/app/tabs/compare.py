@@ -40,12 +40,14 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
             label="beside the full run (up to three)",
             elem_id="ways",
             scale=3,
+            min_width=260,
         )
         upload = gr.File(
             label="or a policy file of yours",
             file_types=[".json"],
             type="filepath",
             height=150,
+            min_width=240,
             elem_id="upload",
         )
     with gr.Row():
@@ -59,9 +61,13 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
             left = gr.Dropdown([], label="left", min_width=140)
             right = gr.Dropdown([], label="right", min_width=140)
         slider = gr.ImageSlider(
-            type="pil", format="png", label="drag the line", max_height=460, interactive=False,
+            type="pil",
+            format="png",
+            label="drag the line",
+            max_height=460,
+            interactive=False,
             elem_id="slider",
-        )  # fmt: skip
+        )
 
     def run(request: gr.Request, *fields: Any) -> Iterator[tuple[Any, ...]]:
         keep = gr.skip()

@@ -18,19 +18,24 @@ __all__ = ["build"]
 def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
     """The tab."""
     with gr.Row():
-        name = gr.Dropdown([], label="a policy that ships", elem_id="inspect-policy", scale=2)
+        name = gr.Dropdown(
+            [], label="a policy that ships", elem_id="inspect-policy", scale=2, min_width=200
+        )
         steps = gr.Textbox(
             label="steps", info="empty: its own", elem_id="inspect-steps", min_width=110
         )
-        guidance = gr.Number(
-            None, label="guidance", info="of one for a range", elem_id="inspect-guidance",
+        guidance = gr.Textbox(
+            label="guidance",
+            info="of one for a range",
+            elem_id="inspect-guidance",
             min_width=110,
-        )  # fmt: skip
+        )
         upload = gr.File(
             label="or a policy file of yours",
             file_types=[".json"],
             type="filepath",
             height=150,
+            min_width=240,
             elem_id="inspect-upload",
         )
     go = gr.Button("Inspect", variant="primary", elem_id="inspect")
@@ -71,7 +76,5 @@ def _inspected(
     policy = opened.policy(name) if file is None else uploaded(file)
     count = None if empty(steps) else whole("steps", steps, 1, 10_000)
     title = f"<h2>{escape(Path(file).name if file else name)}</h2>"
-    shown = inspected(
-        opened, policy, count, opened.scale(guidance), studio.pace[opened.name], studio.turns
-    )
+    shown = inspected(opened, policy, count, opened.scale(guidance), studio.turns)
     return title + shown
