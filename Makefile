@@ -3,7 +3,7 @@ BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
 READY = $(VENV)/.ready
 
-.PHONY: demo test test-fast check format bench bench-full bench-engine bench-gpu bench-untuned bench-memory bench-guidance bench-profiles bench-frames tune models docs-models docs wheels
+.PHONY: demo test test-fast check format bench bench-full bench-page clean-results bench-engine bench-gpu bench-untuned bench-memory bench-guidance bench-profiles bench-frames tune models docs-models docs wheels
 
 demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
@@ -47,7 +47,13 @@ bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes w
 	for model in $(MODELS); do \
 		$(BIN)/frdiff bench $$model --peers --all --results bench/results && \
 		$(BIN)/frdiff analyze $$model --results bench/results || exit 1; done
-	$(BIN)/frdiff report bench/results --output docs/bench
+	$(BIN)/frdiff report bench/results --output outputs/page
+
+bench-page: $(READY)  ## The page of what is measured and committed, into outputs/page.
+	$(BIN)/frdiff report bench/results --output outputs/page
+
+clean-results:  ## Remove what a bench leaves beside the committed files of results, see bench/README.md.
+	git clean -fdqX bench/results
 
 bench-memory: $(READY)  ## What fewer bytes cost, in dB and seconds (a quarter of an hour).
 	$(BIN)/python bench/memory.py --threads 1
