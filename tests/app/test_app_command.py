@@ -1,5 +1,7 @@
 """`frdiff app` where it cannot serve: one line each."""
 
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -13,11 +15,29 @@ def test_what_is_no_model_is_refused_before_anything_heavy_is_imported():
     assert said.startswith("'nonsense' is none of the shipped models (digits, emoji")
 
 
-def test_a_device_that_is_not_there_ends_it(monkeypatch):
+@pytest.mark.slow
+def test_a_device_that_is_not_there_ends_it():
     pytest.importorskip("gradio")
-    result = run("app", "digits", "--no-browser", "--device", "nowhere")
-    assert result.exit_code == 1
-    assert "no device 'nowhere' here; there is: cpu" in result.stderr
+    command = [sys.executable, "-m", "frdiff", "app", "digits", "--no-browser"]
+    result = subprocess.run(
+        [*command, "--device", "nowhere"], capture_output=True, text=True, timeout=240
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: no device 'nowhere' here; there is: cpu")
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_told():
+    pytest.importorskip("gradio")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        command = [sys.executable, "-m", "frdiff", "app", "--no-browser", "--port", port]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ") and port in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
