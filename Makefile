@@ -47,10 +47,10 @@ bench-full: $(READY)  ## All settings, peers and distributions; hours, resumes w
 	for model in $(MODELS); do \
 		$(BIN)/frdiff bench $$model --peers --all --results bench/results && \
 		$(BIN)/frdiff analyze $$model --results bench/results || exit 1; done
-	$(BIN)/frdiff report bench/results --output outputs/page
+	$(BIN)/frdiff report bench/results --gpu bench/gpu.json --output outputs/page
 
 bench-page: $(READY)  ## The page of what is measured and committed, into outputs/page.
-	$(BIN)/frdiff report bench/results --output outputs/page
+	$(BIN)/frdiff report bench/results --gpu bench/gpu.json --output outputs/page
 
 clean-results:  ## Remove what a bench leaves beside the committed files of results, see bench/README.md.
 	git clean -fdqX bench/results
