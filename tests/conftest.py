@@ -183,3 +183,11 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("pipe")
     make_dit_pipe().save_pretrained(path)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def studio():
+    """What the app has open, one for all its tests: a model opens once."""
+    from frdiff.app.studio import Studio
+
+    return Studio("digits", "cpu")

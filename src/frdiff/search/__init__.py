@@ -9,8 +9,9 @@ that follow the converged solution (`follow`, `spread`, `guide`) and are learnt 
 `tuner`); and what makes a policy fit in bytes (`room`).
 """
 
+from frdiff.choices import PARETO, VARIABLES
 from frdiff.search.api import tune
 from frdiff.search.options import Goal, Options
 from frdiff.search.room import bytes_needed, fit_memory
 
-__all__ = ["Goal", "Options", "bytes_needed", "fit_memory", "tune"]
+__all__ = ["PARETO", "VARIABLES", "Goal", "Options", "bytes_needed", "fit_memory", "tune"]
