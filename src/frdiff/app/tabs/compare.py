@@ -87,9 +87,10 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         show_progress="hidden",
     )
 
-    def stop(request: gr.Request) -> str:
-        studio.result().stop(str(request.session_hash), WORK)
-        return message("stopping")
+    def stop(request: gr.Request) -> Any:
+        # What runs says itself that it has stopped.
+        ran = studio.done() and studio.result().stop(str(request.session_hash), WORK)
+        return gr.skip() if ran else message("nothing runs")
 
     cancel.click(stop, None, status, queue=False, show_progress="hidden")
 
@@ -131,7 +132,7 @@ def _drawn(studio: "Studio", stop: "Lease", fields: tuple[Any, ...]) -> Iterator
         Stopped: somebody asked to.
     """
     from frdiff.app.asked import MAX_STEPS, one_of, prompts_of, uploaded, whole
-    from frdiff.app.comparing import FEWER, MOST, UNTUNED, Way, compared, setting_of, untuned
+    from frdiff.app.comparing import compared, ways_of
     from frdiff.app.looks import cards, enlarged
 
     name, prompt, seed, steps, guidance, solver, against, chosen, file = fields
@@ -139,23 +140,8 @@ def _drawn(studio: "Studio", stop: "Lease", fields: tuple[Any, ...]) -> Iterator
     prompts = prompts_of(prompt, opened.takes_prompts, most=1)
     scene = opened.scene(prompts, seed, opened.scale(guidance))
     full = opened.full(whole("steps", steps, 1, MAX_STEPS), solver)
-    ways = []
-    if file is not None:
-        setting = setting_of(scene, uploaded(file), full.steps)
-        ways.append(Way(Path(file).name, "shipped", setting))
-    for way in chosen or []:
-        one_of("a way of drawing", way, [*opened.policies, FEWER, *UNTUNED])
-        if way in UNTUNED:
-            ways.append(Way(way, "untuned", untuned(scene, way, full)))
-        elif way != FEWER:
-            ways.append(Way(way, "shipped", setting_of(scene, opened.policy(way), full.steps)))
-    if FEWER in (chosen or []):
-        ways.append(Way(FEWER, "fewer steps", None))
-    if not 1 <= len(ways) <= MOST:
-        raise ValueError(
-            f"choose one to {MOST} ways of drawing beside the full run, an uploaded file "
-            f"included; got {len(ways)}"
-        )
+    policies = {} if file is None else {Path(file).name: uploaded(file)}
+    ways = ways_of(opened, scene, full, chosen or [], policies)
     one_of("dB to the", against, TRUTHS)
     keep = gr.skip()
     total = len(ways) + 1
