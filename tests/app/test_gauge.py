@@ -153,6 +153,15 @@ def test_two_requests_at_once_draw_what_each_draws_alone(studio):
     assert studio.turns.waiting == 0
 
 
+def test_what_a_policy_warns_of_is_noted(studio):
+    opened = studio.opened("emoji")
+    scene, full = opened.scene(["red apple"], 0, 12.0), opened.full(2, OWN)
+    ways = ways_of(opened, scene, full, ["emoji/fast"], {})
+    *_, (_, (plain, fast)) = compared(scene, full, ways, TRUTHS[1], studio.turns, Lease())
+    assert plain.notes == ()
+    assert "guidance_scale is 12, not 1 to 8" in fast.notes[0]
+
+
 def test_who_stops_keeps_what_was_drawn_and_leaves_the_pipeline_as_it_was(studio):
     opened = studio.opened("digits")
     scene, lease = opened.scene([""], 0, None), Lease()
