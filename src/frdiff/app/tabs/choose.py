@@ -145,7 +145,7 @@ def _searched(
         why = "stopped; nothing was kept" if search.stopped else search.failure
         yield message(why, wrong=not search.stopped), _plot(search), keep, keep
         return
-    yield (message("found"), _plot(search), *_result(search))
+    yield (message("found; seconds are those of one call each"), _plot(search), *_result(search))
 
 
 def _status(search: "Search") -> str:
