@@ -73,16 +73,20 @@ def wait(met, seconds=PATIENCE):
     return WebDriverWait(None, seconds, 0.1).until(lambda _: met())
 
 
-@pytest.fixture
-def browser(tmp_path):
+def opened(downloads):
+    """A browser whose downloads land in a folder."""
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1400,1500"):
         options.add_argument(argument)
     options.binary_location = shutil.which("chromium")
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    with webdriver.Chrome(options, service) as driver:
+    return webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+
+
+@pytest.fixture
+def browser(tmp_path):
+    with opened(tmp_path) as driver:
         yield driver
 
 
@@ -136,7 +140,7 @@ def page(browser, address):
 
 def test_compare_draws_side_by_side_and_loads_nothing_from_elsewhere(page, address):
     page.click("compare")
-    page.said("compare-status", "drawn from the same noise")
+    page.said("compare-status", "seconds are those of one call")
     assert page.count("#cards figure") == 3
     shown = page.text("cards")
     for part in ("full run", "digits/", "fewer steps", "dB to the converged solution", "MACs"):
@@ -226,7 +230,7 @@ def test_two_tabs_at_once_draw_what_each_draws_alone(page, address):
         page.click("compare")
 
     def pictures():
-        page.said("compare-status", "drawn from the same noise")
+        page.said("compare-status", "seconds are those of one call")
         return page.browser.execute_script(
             "return [...document.querySelectorAll('#cards img')].map(one => one.src)"
         )
@@ -290,7 +294,7 @@ def test_a_search_to_its_end_gives_a_file_that_can_be_used(page, tmp_path):
     page.turn_to("Compare")
     page.upload("upload", path)
     page.click("compare")
-    page.said("compare-status", "drawn from the same noise")
+    page.said("compare-status", "seconds are those of one call")
     assert "policy.json" in page.text("cards")
 
 
@@ -343,7 +347,7 @@ def test_nothing_is_wider_than_the_screen(page, width):
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     page.click("compare")
-    page.said("compare-status", "drawn from the same noise")
+    page.said("compare-status", "seconds are those of one call")
     for tab in ("Compare", "Choose", "Inspect"):
         page.turn_to(tab)
         wide = page.browser.execute_script("return document.documentElement.scrollWidth")

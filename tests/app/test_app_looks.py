@@ -21,7 +21,7 @@ EVIL = '<script>throw 1</script>"'
 def measured(name="full run", kind="full", seconds=2.0, decibels=30.0, notes=()):
     images = np.full((2, 8, 8, 3), 0.5, np.float32)
     setting = Setting(10, None, None)
-    return Measured(name, kind, setting, images, seconds, decibels, 10, 1.0, 2**20, notes)
+    return Measured(name, kind, setting, images, seconds, 10, 1.0, 2**20, decibels, notes)
 
 
 def test_everything_typed_is_escaped():
@@ -43,7 +43,9 @@ def test_figures_of_a_card():
 def test_decibels_that_are_none_are_said_in_words():
     same = measured("again", "frdiff", decibels=math.inf)
     broken = measured("broken", "frdiff", decibels=math.nan)
-    shown = cards([measured(decibels=math.inf), same, broken], "full run")
+    early = measured("early", "frdiff", decibels=None)
+    shown = cards([measured(decibels=math.inf), same, broken, early], "full run")
+    assert "the full run is not drawn yet" in shown
     assert "the same as the full run" in shown
     assert "not a number" in shown
 

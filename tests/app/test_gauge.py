@@ -43,6 +43,8 @@ def test_against_the_full_run_the_full_run_is_equal(studio):
     scene = opened.scene([""], 0, None)
     with studio.turns.taken(Lease()) as pace:
         gauge = gauge_of(scene, opened.full(4, OWN), TRUTHS[1], pace)
+        assert gauge.measure("early", "frdiff", Setting(4), pace).decibels is None
+        gauge = gauge.with_truth(pace)
         again = gauge.measure("again", "frdiff", Setting(4), pace)
         fewer = gauge.measure("fewer", "frdiff", Setting(3), pace)
     assert again.decibels == gauge.full.decibels == math.inf

@@ -171,7 +171,7 @@ class Search:
         full = Setting(question.steps)
         self.doing = "drawing the full run and the converged solution"
         with pace.held():
-            gauge = gauge_of(scene, full, TRUTHS[0], pace)
+            gauge = gauge_of(scene, full, TRUTHS[0], pace).with_truth(pace)
         self.against = gauge.against
         self.points.append(gauge.full)
         for name, kind, setting in _opponents(scene, full, opened):
@@ -276,7 +276,10 @@ def summary(search: Search) -> list[tuple[str, str]]:
             f"{found.seconds:.3g} for {count} pictures, the full run {full.seconds:.3g}: "
             f"{full.seconds / found.seconds:.2f}x",
         ),
-        ("on these", f"{decibels(found, search.against)}, the full run {full.decibels:.1f} dB"),
+        (
+            "on these",
+            f"{decibels(found, search.against)}, the full run {decibels(full, search.against)}",
+        ),
         ("bank", f"{size(found.bank_bytes)} for {count} pictures"),
     ]
     origin = search.policy.origin if search.policy is not None else None

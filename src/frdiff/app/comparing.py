@@ -130,7 +130,9 @@ def compared(
 ) -> Iterator[tuple[Gauge, list[Measured]]]:
     """What is drawn so far, the full run first, after each that was drawn.
 
-    The turn is taken for each, so that others who draw wait for one picture and not for all.
+    Pictures come first, then what decibels are to, with which all have theirs. Fewer steps come
+    after that, for the best of them is shown. The turn is taken for each, so that others who draw
+    wait for one picture and not for all.
 
     Args:
         against: see `gauge_of`.
@@ -138,17 +140,27 @@ def compared(
     Raises:
         Stopped: somebody asked to; what was yielded stands.
     """
-    with turns.taken(stop) as pace, watched(scene.pipe, pace), pace.held():
+
+    def drawn(way: Way, setting: Setting) -> Measured:
+        with turns.taken(stop) as pace, watched(scene.pipe, pace):
+            return gauge.measure(way.name, way.kind, setting, pace)
+
+    with turns.taken(stop) as pace, watched(scene.pipe, pace):
         gauge = gauge_of(scene, full, against, pace)
     found = [gauge.full]
     yield gauge, list(found)
     for way in ways:
-        passes = next((one.macs_share for one in found[1:] if one.macs_share), 0.5)
-        steps = max(1, round(passes * gauge.full.calls))
-        settings = rivals(scene, full, steps) if way.setting is None else [way.setting]
-        drawn = []
-        for setting in settings:
-            with turns.taken(stop) as pace, watched(scene.pipe, pace):
-                drawn.append(gauge.measure(way.name, way.kind, setting, pace))
-        found.append(max(drawn, key=lambda one: one.decibels))
-        yield gauge, list(found)
+        if way.setting is not None:
+            found.append(drawn(way, way.setting))
+            yield gauge, list(found)
+    with turns.taken(stop) as pace, watched(scene.pipe, pace):
+        gauge = gauge.with_truth(pace)
+    found = [gauge.told(one) for one in found]
+    yield gauge, list(found)
+    for way in ways:
+        if way.setting is None:
+            passes = next((one.macs_share for one in found[1:] if one.macs_share), 0.5)
+            steps = max(1, round(passes * gauge.full.calls))
+            best = [drawn(way, setting) for setting in rivals(scene, full, steps)]
+            found.append(max(best, key=lambda one: one.decibels or 0.0))
+            yield gauge, list(found)

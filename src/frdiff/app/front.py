@@ -31,11 +31,16 @@ KINDS = {
 THUMB = 150
 
 
+def _decibels(one: Measured) -> float:
+    """Of a way of drawing; not a number if there are none."""
+    return math.nan if one.decibels is None else one.decibels
+
+
 def best(points: Sequence[Measured]) -> list[Measured]:
     """Those that no other is both faster and closer than, the fastest first."""
     front: list[Measured] = []
-    for one in sorted(points, key=lambda one: (one.seconds, -one.decibels)):
-        if not front or one.decibels > front[-1].decibels:
+    for one in sorted(points, key=lambda one: (one.seconds, -_decibels(one))):
+        if not front or _decibels(one) > _decibels(front[-1]):
             front.append(one)
     return front
 
@@ -47,19 +52,19 @@ def plot(points: Sequence[Measured], against: str) -> str:
         points: the full run first. Those without decibels are left out.
         against: what decibels are to.
     """
-    shown = [one for one in points if math.isfinite(one.decibels)]
+    shown = [one for one in points if math.isfinite(_decibels(one))]
     if not shown:
         return ""
     full = points[0]
     pictures = len(full.images)
     x_high = max(one.seconds for one in shown) / pictures * 1.05
-    lows, highs = min(one.decibels for one in shown), max(one.decibels for one in shown)
+    lows, highs = min(map(_decibels, shown)), max(map(_decibels, shown))
     margin = max(0.05 * (highs - lows), 1.0)
     low, high = lows - margin, highs + margin
 
     def place(one: Measured) -> tuple[float, float]:
         x = one.seconds / pictures / x_high
-        y = (one.decibels - low) / (high - low)
+        y = (_decibels(one) - low) / (high - low)
         return LEFT + x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM)
 
     ours = best([one for one in shown if one.kind in ("frdiff", "chosen")])

@@ -1,11 +1,10 @@
 """Ways of drawing measured on the same noise: seconds, network calls, bytes, and decibels."""
 
-import math
 import statistics
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from frdiff.sampling import sample
 from frdiff.schedulers import CONVERGED_STEPS, converging
 from frdiff.setting import Setting
 
-__all__ = ["Gauge", "Measured", "Scene", "gauge_of", "mark"]
+__all__ = ["Gauge", "Measured", "Scene", "gauge_of"]
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,11 @@ class Measured:
         kind: "full", "frdiff", "shipped", "fewer steps" or "untuned".
         images: (N, H, W, C) in [0, 1].
         seconds: wall-clock time of the one pipeline call, text encoder and decoder included.
-        decibels: median PSNR over the pictures to what the gauge measures against; inf if equal.
         calls: steps with a network call.
         macs_share: MACs of the denoiser over those of the full run; None if not counted.
         bank_bytes: most bytes stored at a time.
+        decibels: median PSNR over the pictures to what the gauge measures against; inf if equal,
+            None as long as that is not drawn.
         notes: warnings of the run.
     """
 
@@ -78,10 +78,10 @@ class Measured:
     setting: Setting
     images: np.ndarray
     seconds: float
-    decibels: float
     calls: int
     macs_share: float | None
     bank_bytes: int
+    decibels: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -90,15 +90,15 @@ class Gauge:
     """Measures ways of drawing a scene.
 
     Attributes:
-        truth: pictures that decibels are to.
-        against: what they are, one of `TRUTHS`.
         full: the full run.
+        against: what decibels are to, one of `TRUTHS`.
+        truth: its pictures; None as long as they are not drawn, and nothing has decibels.
     """
 
     scene: Scene
-    truth: np.ndarray
-    against: str
     full: Measured
+    against: str
+    truth: np.ndarray | None = None
 
     def measure(self, name: str, kind: str, setting: Setting, pace: Pace) -> Measured:
         """A way of drawing, drawn once; before that untimed, where features are stored.
@@ -107,11 +107,32 @@ class Gauge:
             Stopped: somebody asked to.
             ValueError: the policy does not fit the pipeline.
         """
-        return _measured(self.scene, name, kind, setting, pace, self.truth, self.full.calls)
+        one = _drawn(self.scene, name, kind, setting, pace)
+        share = None if one.macs_share is None else one.macs_share / self.full.calls
+        return self.told(replace(one, macs_share=share))
+
+    def told(self, one: Measured) -> Measured:
+        """The same with its decibels, if what they are to is drawn."""
+        if self.truth is None:
+            return one
+        return replace(one, decibels=statistics.median(psnr(self.truth, one.images)))
+
+    def with_truth(self, pace: Pace) -> "Gauge":
+        """The same with what decibels are to drawn.
+
+        Raises:
+            Stopped: somebody asked to.
+        """
+        truth, solver = self.full.images, converging(self.scene.pipe.scheduler)
+        if self.against == TRUTHS[0] and solver is not None:
+            with pace.held(), Setting(CONVERGED_STEPS, None, solver).attached(self.scene.pipe):
+                truth = self.scene.draw(CONVERGED_STEPS)
+        gauge = replace(self, truth=truth)
+        return replace(gauge, full=gauge.told(self.full))
 
 
 def gauge_of(scene: Scene, full: Setting, against: str, pace: Pace) -> Gauge:
-    """What measures ways of drawing a scene, the full run drawn.
+    """What measures ways of drawing a scene, the full run drawn, and not yet what decibels are to.
 
     Args:
         full: without a policy.
@@ -121,25 +142,14 @@ def gauge_of(scene: Scene, full: Setting, against: str, pace: Pace) -> Gauge:
     Raises:
         Stopped: somebody asked to.
     """
-    solver = converging(scene.pipe.scheduler)
-    if against == TRUTHS[0] and solver is not None:
-        with Setting(CONVERGED_STEPS, None, solver).attached(scene.pipe):
-            truth = scene.draw(CONVERGED_STEPS)
-    else:
-        against, truth = TRUTHS[1], None
-    drawn = _measured(scene, "full run", "full", full, pace, truth, None)
-    return Gauge(scene, drawn.images if truth is None else truth, against, drawn)
+    if converging(scene.pipe.scheduler) is None:
+        against = TRUTHS[1]
+    drawn = _drawn(scene, "full run", "full", full, pace)
+    return Gauge(scene, replace(drawn, macs_share=1.0), against)
 
 
-def _measured(
-    scene: Scene,
-    name: str,
-    kind: str,
-    setting: Setting,
-    pace: Pace,
-    truth: np.ndarray | None,
-    full_calls: int | None,
-) -> Measured:
+def _drawn(scene: Scene, name: str, kind: str, setting: Setting, pace: Pace) -> Measured:
+    """A way of drawing without decibels, its MACs in full calls."""
     with (
         pace.held(),
         warnings.catch_warnings(record=True) as told,
@@ -153,27 +163,12 @@ def _measured(
         images = scene.draw(setting.steps)
         seconds = time.perf_counter() - began
         if run is None:
-            calls = len(scene.pipe.scheduler.timesteps)
+            calls, held = len(scene.pipe.scheduler.timesteps), 0
             passes: float | None = calls
-            held = 0
         else:
             stats = run.stats
             calls, held = stats.steps - stats.jumps, stats.bank_bytes_peak
             passes = None if stats.macs_ratio is None else stats.macs_ratio * stats.steps
-    return Measured(
-        name,
-        kind,
-        setting,
-        images,
-        seconds,
-        math.inf if truth is None else statistics.median(psnr(truth, images)),
-        calls,
-        None if passes is None else passes / (full_calls or calls),
-        held,
-        tuple(dict.fromkeys(mark(str(one.message)) for one in told if one.category is UserWarning)),
-    )
-
-
-def mark(text: str) -> str:
-    """A text in one line."""
-    return " ".join(text.split())
+    notes = (" ".join(str(one.message).split()) for one in told if one.category is UserWarning)
+    said = tuple(dict.fromkeys(notes))
+    return Measured(name, kind, setting, images, seconds, calls, passes, held, None, said)

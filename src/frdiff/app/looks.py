@@ -34,6 +34,8 @@ def enlarged(image: np.ndarray, least: int = 384) -> Image.Image:
 
 def decibels(one: Measured, against: str) -> str:
     """How close a way of drawing comes."""
+    if one.decibels is None:
+        return f"the {against} is not drawn yet"
     if math.isnan(one.decibels):
         return "not a number"
     if math.isinf(one.decibels):

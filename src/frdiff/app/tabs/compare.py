@@ -143,15 +143,12 @@ def _drawn(studio: "Studio", stop: "Lease", fields: tuple[Any, ...]) -> Iterator
     policies = {} if file is None else {Path(file).name: uploaded(file)}
     ways = ways_of(opened, scene, full, chosen or [], policies)
     one_of("dB to the", against, TRUTHS)
-    keep = gr.skip()
-    total = len(ways) + 1
-    for gauge, found in compared(scene, full, ways, against, studio.turns, stop):
-        done = len(found)
-        if done < total:
-            said = f"{done} of {total} drawn; next: {ways[done - 1].name}"
-            hidden = gr.update(visible=False)
-            status = message(said, share=done / total)
-            yield status, cards(found, gauge.against), hidden, keep, keep, keep, keep
+    keep, hidden = gr.skip(), gr.update(visible=False)
+    total = len(ways) + 2  # with what decibels are to
+    drawing = compared(scene, full, ways, against, studio.turns, stop)
+    for done, (gauge, found) in enumerate(drawing, 1):
+        status = message("drawing from the same noise", share=done / total)
+        yield status, cards(found, gauge.against), hidden, keep, keep, keep, keep
     names = [one.name for one in found]
     pictures = {one.name: enlarged(one.images[0], 512) for one in found}
     said = (
