@@ -1,5 +1,6 @@
 """`frdiff app` where it cannot serve: one line each."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -45,3 +46,18 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "frdiff.app.serving", raising=False)
     said = the_line(run("app", "--no-browser"))
     assert said == "the app needs gradio: pip install 'frdiff[app]'"
+
+
+@pytest.mark.slow
+def test_told_to_end_it_leaves_no_files(tmp_path):
+    pytest.importorskip("gradio")
+    command = [sys.executable, "-m", "frdiff", "app", "digits", "--no-browser"]
+    place = os.environ | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=place, text=True) as server:
+        try:
+            assert server.stdout.readline().startswith("http://127.0.0.1:")
+            assert list(tmp_path.glob("frdiff-app-*"))
+        finally:
+            server.terminate()
+        assert server.wait(60) == 143
+    assert list(tmp_path.glob("frdiff-app-*")) == []

@@ -1,6 +1,8 @@
 """The server: up at once, while what draws is imported and warmed up behind it."""
 
 import os
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -142,6 +144,8 @@ def launch(
         ValueError: no such model or device.
         OSError: the port is taken.
     """
+    # So that temporary files go when the process is told to end, as they do on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with served(model, device, port, browser) as (address, studio):
         say(f"{address} (Ctrl-C ends it)")
         studio.result()
