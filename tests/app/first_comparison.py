@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from test_app_browser import Page, free_port, opened, wait
+from app_page import Page, free_port, opened, wait
 
 
 def measure():
