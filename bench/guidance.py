@@ -23,7 +23,7 @@ from shipped import At, options_of, tell, tuned_setting
 import frdiff
 from frdiff.bench.suites import suite_of
 from frdiff.models import shipped_folder
-from frdiff.schedulers import CONVERGED_STEPS, converging, is_flow
+from frdiff.schedulers import is_flow
 from frdiff.search.measure import decibels, middle
 from frdiff.setting import Setting
 
@@ -60,8 +60,6 @@ def measure(model: str, scales: Sequence[float], pictures: int) -> dict[str, dic
             held = {scale: At(model, pictures, SEED, scale=float(scale))}
         shipped = held[scale]
         own = shipped.pipe.scheduler
-        if "truth" not in vars(shipped):
-            vars(shipped)["truth"] = shipped.draw(Setting(CONVERGED_STEPS, None, converging(own)))
         policy = policy_of(shipped, speedup)
         calls = len(policy.plan(policy.num_steps).keyframes)
         names = FLOW_SOLVERS if is_flow(own) else SOLVERS

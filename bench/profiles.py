@@ -7,7 +7,6 @@ converged solution, and writes `profiles.json` beside each model.
 """
 
 import argparse
-import json
 import platform
 
 import diffusers
@@ -19,7 +18,6 @@ from shipped import At, options_of, tuned_setting
 from frdiff.bench.suites import suite_of
 from frdiff.models import shipped_folder, shipped_policies
 from frdiff.models.named import Measured, Profiles, chosen
-from frdiff.schedulers import CONVERGED_STEPS, converging
 from frdiff.setting import Setting
 
 SEED = 930_000
@@ -42,8 +40,6 @@ def measure(name: str, pictures: int) -> Profiles:
     found: dict[str, list[float]] = {"full": [], **{stem: [] for stem in policies}}
     for scale in track(scales, f"measuring {name}"):
         model = At(name, pictures, SEED, scale=scale)
-        steps = CONVERGED_STEPS
-        vars(model)["truth"] = model.draw(Setting(steps, None, converging(model.pipe.scheduler)))
         found["full"].append(quality(model, Setting(full.steps, None, full.scheduler)))
         for stem, policy in policies.items():
             found[stem].append(quality(model, tuned_setting(policy, full.scheduler)))
@@ -73,7 +69,7 @@ def main() -> None:
     for name in options.models:
         measured = measure(name, options.pictures)
         if options.json:
-            print(json.dumps(json.loads(measured.to_json())))
+            print(measured.to_json(), end="")
         else:
             (shipped_folder(name) / "profiles.json").write_text(measured.to_json())
 

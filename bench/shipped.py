@@ -20,6 +20,7 @@ from frdiff.compare import psnr
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.policy import Policy
 from frdiff.sampling import sample
+from frdiff.schedulers import CONVERGED_STEPS, converging
 from frdiff.setting import Setting
 
 BATCH = 16
@@ -113,9 +114,14 @@ class Shipped:
 
 @dataclass(frozen=True)
 class At(Shipped):
-    """A shipped model at a guidance scale."""
+    """A shipped model at a guidance scale; its converged solution is of the pipeline's own kind."""
 
     scale: float | None = None
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """The converged solution."""
+        return self.draw(Setting(CONVERGED_STEPS, None, converging(self.pipe.scheduler)))
 
     @property
     def guidance(self) -> float | None:

@@ -1,5 +1,6 @@
 """Tiny models of the real diffusers classes, seeded, on the CPU."""
 
+import shutil
 import warnings
 
 import pytest
@@ -22,6 +23,10 @@ with warnings.catch_warnings():
 torch.set_num_threads(1)
 torch.backends.mkldnn.deterministic = True
 
+NEEDS_BROWSER = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="no chromium and chromedriver here: apt install chromium chromium-driver",
+)
 EMBED = 16
 SCHEDULER = {
     "beta_start": 0.00085,

@@ -6,9 +6,11 @@ from diffusers import DiffusionPipeline
 
 from frdiff.denoisers import find_denoisers
 from frdiff.models.matching import match, why_not
-from frdiff.models.named import RULES, load_policy
+from frdiff.models.named import RULES, load_policy, profiles
+from frdiff.models.shipped import shipped_models
 from frdiff.patch import patch_of
 from frdiff.policy import Policy
+from frdiff.policy import load_policy as read_policy
 from frdiff.run import Run, apply
 from frdiff.schedulers import set_scheduler
 
@@ -87,12 +89,13 @@ def _chosen(pipe: DiffusionPipeline, policy: Policy | str | Path) -> Policy:
         return policy
     if policy not in RULES:
         return load_policy(policy)
+    for model in shipped_models():
+        profile = profiles(model).get(str(policy))
+        if profile is not None and why_not(pipe, found := read_policy(profile.path)) is None:
+            return found
     fitting = [row.name for row in match(pipe) if row.fits]
-    named = [name for name in fitting if name.partition("/")[2] == policy]
-    if not named:
-        there = f"those that fit: {', '.join(fitting)}" if fitting else "run frdiff.tune"
-        raise ValueError(
-            f"no shipped policy called {policy!r} fits this {type(pipe).__name__} "
-            f"(frdiff.match says why); {there}"
-        )
-    return load_policy(named[0])
+    there = f"those that fit: {', '.join(fitting)}" if fitting else "run frdiff.tune"
+    raise ValueError(
+        f"no shipped policy called {policy!r} fits this {type(pipe).__name__} "
+        f"(frdiff.match says why); {there}"
+    )

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import urllib.request
 
 import pytest
 
+from conftest import NEEDS_BROWSER
 from frdiff.models import shipped_folder
 from frdiff.policy import load_policy
 
@@ -20,13 +20,7 @@ webdriver = pytest.importorskip("selenium.webdriver")
 pytest.importorskip("gradio")
 from app_page import Page, free_port, opened, wait  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="no chromium and chromedriver here: apt install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, NEEDS_BROWSER]
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,13 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from conftest import NEEDS_BROWSER
 from frdiff.bench.records import Absence
 from frdiff.bench.report import write_report
 from frdiff.bench.results import add_result, key_of, strip_path
 from made_results import distribution, fidelity
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="no chromium and chromedriver here: apt install chromium chromium-driver",
-    ),
-]
+pytestmark = [pytest.mark.slow, NEEDS_BROWSER]
 
 
 @pytest.fixture(scope="module")

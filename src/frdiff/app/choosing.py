@@ -8,7 +8,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from frdiff.app.asked import MAX_STEPS, empty, number, one_of, prompts_of, scales, whole
-from frdiff.app.comparing import FLOW_RIVALS, JUMPS, RIVALS, setting_of, untuned
+from frdiff.app.comparing import JUMPS, rivals, setting_of, untuned
 from frdiff.app.gauge import Gauge, Measured, Scene, gauge_of
 from frdiff.app.looks import decibels, size
 from frdiff.app.studio import OWN, Opened, Studio
@@ -17,7 +17,7 @@ from frdiff.app.wording import GOALS, QUALITY, SECONDS, TRUTHS
 from frdiff.models import INPUTS, load_policy, shipped_models
 from frdiff.models.named import RULES
 from frdiff.policy import Policy
-from frdiff.schedulers import interchangeable, is_flow, set_scheduler
+from frdiff.schedulers import interchangeable, set_scheduler
 from frdiff.search import tune
 from frdiff.search.api import Progress
 from frdiff.search.within import Candidate
@@ -216,24 +216,20 @@ class Search:
 def _opponents(scene: Scene, full: Setting, opened: Opened) -> list[tuple[str, str, Setting]]:
     """Names, kinds and settings of what a search has to beat, as far as that is cheap."""
     found: list[tuple[str, str, Setting]] = []
-    scheduler = scene.pipe.scheduler
-    known = FLOW_RIVALS if is_flow(scheduler) else RIVALS
-    solvers = known if interchangeable(scheduler) else (None,)
     for share in SHARES:
         steps = max(1, round(share * full.steps))
-        for solver in solvers:
-            if (steps, solver) != (full.steps, None):
-                name = f"{steps} steps, {solver or 'own solver'}"
-                found.append((name, "fewer steps", Setting(steps, None, solver)))
-    if interchangeable(scheduler):
+        for setting in rivals(scene, full, steps):
+            if setting != full:
+                name = f"{steps} steps, {setting.scheduler or 'own solver'}"
+                found.append((name, "fewer steps", setting))
+    if interchangeable(scene.pipe.scheduler):
         for share in SHARES[1:]:
             calls = max(2, round(share * full.steps))
             setting = untuned(scene, JUMPS, full, calls)
             found.append((f"{JUMPS}, {calls} calls", "untuned", setting))
     for name in opened.policies:
-        policy = load_policy(name)
-        if "/" in name and policy.origin is not None and name.split("/")[1] in RULES:
-            found.append((name, "shipped", setting_of(scene, policy, full.steps)))
+        if name.partition("/")[2] in RULES:
+            found.append((name, "shipped", setting_of(scene, load_policy(name), full.steps)))
     return found
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import math
 from collections.abc import Sequence
 
 from PIL import Image
@@ -50,8 +49,7 @@ def inspected(
         ValueError: a policy for another step count.
     """
     if isinstance(policy, RangePolicy):
-        middle = math.sqrt(policy.guidances[0] * policy.guidances[-1])
-        policy = policy.at(middle if guidance is None else guidance)
+        policy = policy.middle if guidance is None else policy.at(guidance)
     plan = policy.plan(steps or int(getattr(policy, "num_steps", opened.steps)))
     drawn = io.BytesIO()
     draw_policy(policy, plan, drawn)

@@ -99,7 +99,7 @@ def _show_policy(
 
     policy = policy_of(file)
     if isinstance(policy, RangePolicy):
-        policy = policy.at(guidance or math.sqrt(policy.guidances[0] * policy.guidances[-1]))
+        policy = policy.at(guidance) if guidance else policy.middle
     plan = policy.plan(steps or int(getattr(policy, "num_steps", DEFAULT_STEPS)))
     if picture is not None:
         _draw(policy, plan, picture)

@@ -1,14 +1,14 @@
 """Which of the policies that ship fit a pipeline, and why others do not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
 from frdiff.denoisers import find_denoisers
-from frdiff.models.named import profiles
-from frdiff.models.shipped import shipped_folder, shipped_models
+from frdiff.models.named import policy_paths
+from frdiff.models.shipped import shipped_models
 from frdiff.policy import Origin, Policy
 from frdiff.policy import load_policy as read_policy
 from frdiff.schedulers import scheduler_for
@@ -56,14 +56,11 @@ def match(pipe: DiffusionPipeline, paths: Sequence[str | Path] | None = None) ->
 
 def shipped() -> dict[str, Path]:
     """The files of all policies that ship, by name; profiles come before what they are made of."""
-    return {name: path for model in shipped_models() for name, path in _named(model)}
-
-
-def _named(model: str) -> Iterator[tuple[str, Path]]:
-    for profile in profiles(model).values():
-        yield f"{model}/{profile.name}", profile.path
-    for path in sorted((shipped_folder(model) / "policies").glob("*.json")):
-        yield f"{model}/{path.stem}", path
+    return {
+        f"{model}/{name}": path
+        for model in shipped_models()
+        for name, path in policy_paths(model).items()
+    }
 
 
 def why_not(pipe: DiffusionPipeline, policy: Policy) -> str | None:

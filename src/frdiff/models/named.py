@@ -21,6 +21,7 @@ __all__ = [
     "Profiles",
     "chosen",
     "load_policy",
+    "policy_paths",
     "profiles",
     "read_profiles",
 ]
@@ -173,6 +174,17 @@ def profiles(model: str) -> dict[str, Profile]:
     }
 
 
+def policy_paths(model: str) -> dict[str, Path]:
+    """The policy files of a shipped model by their names: its profiles, and the stems of all files.
+
+    Raises:
+        ValueError: no such shipped model, or nothing was measured of it.
+    """
+    files = sorted((shipped_folder(model) / "policies").glob("*.json"))
+    named = {profile.name: profile.path for profile in profiles(model).values()}
+    return named | {path.stem: path for path in files}
+
+
 def load_policy(source: str | Path) -> Policy:
     """The policy in a file that `policy.save` wrote, or one that ships, such as `"emoji/high"`.
 
@@ -189,9 +201,7 @@ def load_policy(source: str | Path) -> Policy:
     model, _, name = str(source).partition("/")
     if path.is_file() or model not in (*shipped_models(), *APART) or "/" in name:
         return read_policy(path)
-    folder = shipped_folder(model) / "policies"
-    named = {stem.stem: stem for stem in sorted(folder.glob("*.json"))}
-    named |= {profile.name: profile.path for profile in profiles(model).values()}
+    named = policy_paths(model)
     if name not in named:
         raise FileNotFoundError(
             f"no file {source}, and {model} has no policy {name!r}; it has {', '.join(named)}"

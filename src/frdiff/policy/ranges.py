@@ -131,22 +131,22 @@ class RangePolicy(Policy):
     @property
     def noise_levels(self) -> Sequence[float] | None:  # type: ignore[override]
         """Of the table for the middle of the range."""
-        return self._middle.noise_levels
+        return self.middle.noise_levels
 
     @property
     def sample_weights(self) -> Sequence[float] | None:  # type: ignore[override]
         """Of the table for the middle of the range."""
-        return self._middle.sample_weights
+        return self.middle.sample_weights
 
     @property
     def guidance_weights(self) -> Sequence[float] | None:  # type: ignore[override]
         """Of the table for the middle of the range."""
-        return self._middle.guidance_weights
+        return self.middle.guidance_weights
 
     @property
     def opening(self) -> Step:
         """What step 0 does in the middle of the range."""
-        return self._middle.opening
+        return self.middle.opening
 
     @property
     def reuses(self) -> bool:
@@ -174,10 +174,11 @@ class RangePolicy(Policy):
         Raises:
             ValueError: `num_steps` is not the step count this policy was made for.
         """
-        return self._middle.plan(num_steps)
+        return self.middle.plan(num_steps)
 
     @property
-    def _middle(self) -> TablePolicy:
+    def middle(self) -> TablePolicy:
+        """The table for the middle of the range, as ratios go."""
         return self.at(math.sqrt(self.guidances[0] * self.guidances[-1]))
 
 

@@ -5,18 +5,20 @@ They display what the modules beside this folder return, which know nothing of g
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
 from gradio.components import Component
 
 from frdiff.app.wording import message
 
 if TYPE_CHECKING:
-    from frdiff.app.studio import Opened
+    from frdiff.app.studio import Opened, Studio
 
-__all__ = ["Tab", "refusals"]
+__all__ = ["Tab", "cancels", "guidance_field", "refusals"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,26 @@ class Tab:
 
     parts: list[Component]
     suit: "Callable[[Opened], list[Any]]"
+
+
+def guidance_field(opened: "Opened") -> Any:
+    """What a field for a guidance scale is to be for a model."""
+    return gr.update(
+        value="" if opened.guidance is None else f"{opened.guidance:g}",
+        label="guidance" if opened.takes_guidance else "guidance (none)",
+        interactive=opened.takes_guidance,
+    )
+
+
+def cancels(button: gr.Button, status: gr.HTML, studio: "Future[Studio]", work: str) -> None:
+    """Let a button stop some work of whoever presses it; the status says if nothing runs."""
+
+    def stop(request: gr.Request) -> Any:
+        # What runs says itself that it has stopped.
+        ran = studio.done() and studio.result().stop(str(request.session_hash), work)
+        return gr.skip() if ran else message("nothing runs")
+
+    button.click(stop, None, status, queue=False, show_progress="hidden")
 
 
 @contextmanager

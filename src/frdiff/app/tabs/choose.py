@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app.tabs import Tab, refusals
+from frdiff.app.tabs import Tab, cancels, guidance_field, refusals
 from frdiff.app.wording import GOALS, SECONDS, message, table
 
 if TYPE_CHECKING:
@@ -98,23 +98,13 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         show_progress="hidden",
     )
 
-    def stop(request: gr.Request) -> Any:
-        # What runs says itself that it has stopped.
-        ran = studio.done() and studio.result().stop(str(request.session_hash), WORK)
-        return gr.skip() if ran else message("nothing runs")
-
-    cancel.click(stop, None, status, queue=False, show_progress="hidden")
+    cancels(cancel, status, studio, WORK)
 
     def suit(opened: "Opened") -> list[Any]:
-        scale = "" if opened.guidance is None else f"{opened.guidance:g}"
         return [
             gr.update(value=opened.steps),
             gr.update(choices=opened.solvers, value=opened.solvers[0]),
-            gr.update(
-                value=scale,
-                label="guidance" if opened.takes_guidance else "guidance (none)",
-                interactive=opened.takes_guidance,
-            ),
+            guidance_field(opened),
         ]
 
     return Tab([steps, solver, guidance], suit)

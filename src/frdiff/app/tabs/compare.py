@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app.tabs import Tab, refusals
+from frdiff.app.tabs import Tab, cancels, guidance_field, refusals
 from frdiff.app.wording import TRUTHS, message
 
 if TYPE_CHECKING:
@@ -87,12 +87,7 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         show_progress="hidden",
     )
 
-    def stop(request: gr.Request) -> Any:
-        # What runs says itself that it has stopped.
-        ran = studio.done() and studio.result().stop(str(request.session_hash), WORK)
-        return gr.skip() if ran else message("nothing runs")
-
-    cancel.click(stop, None, status, queue=False, show_progress="hidden")
+    cancels(cancel, status, studio, WORK)
 
     def look(left: str, right: str, drawn: dict[str, Any]) -> Any:
         return (drawn[left], drawn[right]) if left in drawn and right in drawn else None
@@ -112,11 +107,7 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
                 interactive=opened.takes_prompts,
             ),
             gr.update(value=opened.steps),
-            gr.update(
-                value="" if opened.guidance is None else f"{opened.guidance:g}",
-                label="guidance" if opened.takes_guidance else "guidance (none)",
-                interactive=opened.takes_guidance,
-            ),
+            guidance_field(opened),
             gr.update(choices=opened.solvers, value=opened.solvers[0]),
             gr.update(choices=choices, value=first),
         ]
