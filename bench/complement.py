@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-from shipped import options_of
+from shipped import options_of, track
 
 import frdiff
 from frdiff.choices import OVERHEAD

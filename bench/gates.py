@@ -13,8 +13,7 @@ import argparse
 import statistics
 import time
 
-from rich.progress import track
-from shipped import Shipped, options_of, tuned_setting
+from shipped import Shipped, options_of, track, tuned_setting
 
 import frdiff
 from frdiff.compare import psnr

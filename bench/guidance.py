@@ -17,8 +17,7 @@ from pathlib import Path
 
 import diffusers
 import torch
-from rich.progress import track
-from shipped import At, options_of, tell, tuned_setting
+from shipped import At, options_of, tell, track, tuned_setting
 
 import frdiff
 from frdiff.bench.suites import suite_of

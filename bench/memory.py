@@ -22,8 +22,7 @@ import diffusers
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from rich.progress import track
-from shipped import options_of, tell
+from shipped import options_of, tell, track
 
 import frdiff
 from frdiff.bench.runner import choose_prompts

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
-from shipped import Shipped, options_of, tuned_setting
+from shipped import Shipped, options_of, track, tuned_setting
 from torch import nn
 
 import frdiff

@@ -12,8 +12,7 @@ import platform
 import diffusers
 import torch
 from guidance import quality
-from rich.progress import track
-from shipped import At, options_of, tuned_setting
+from shipped import At, options_of, track, tuned_setting
 
 from frdiff.bench.suites import suite_of
 from frdiff.models import shipped_folder, shipped_policies

@@ -9,8 +9,7 @@ likewise of a policy tuned for these very steps at the cost that the shipped one
 
 import argparse
 
-from rich.progress import track
-from shipped import Shipped, options_of
+from shipped import Shipped, options_of, track
 
 import frdiff
 from frdiff.models import shipped_captions, shipped_policies

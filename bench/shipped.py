@@ -5,13 +5,15 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rich.progress
 import torch
 from diffusers import DiffusionPipeline
+from rich.console import Console
 
 import frdiff
 from frdiff.bench.runner import choose_prompts
@@ -24,6 +26,9 @@ from frdiff.schedulers import CONVERGED_STEPS, converging
 from frdiff.setting import Setting
 
 BATCH = 16
+
+track = partial(rich.progress.track, console=Console(stderr=True))
+"""Shows on stderr how far a loop is, so that what `--json` prints is JSON alone."""
 
 
 def options_of(parser: argparse.ArgumentParser) -> argparse.Namespace:

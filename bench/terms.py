@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from complement import CASES, halves, opened
-from rich.progress import track
-from shipped import options_of
+from shipped import options_of, track
 from torch import Tensor
 
 from frdiff.calls import sample_in

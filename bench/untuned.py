@@ -15,8 +15,7 @@ from pathlib import Path
 
 import diffusers
 import torch
-from rich.progress import track
-from shipped import At, options_of, tell
+from shipped import At, options_of, tell, track
 
 import frdiff
 from frdiff.models import GUIDANCE, shipped_models
