@@ -7,7 +7,8 @@
 
 One denoiser serves all requests. Each has a scheduler and a state of its own (`run.state`), and
 their calls of the denoiser take turns, so that a short request need not wait for the end of a long
-one. A quality is a policy, and a policy is a table: how long a request will take is known before.
+one. So do their prompts: a tokenizer keeps how it pads in itself. A quality is a policy, and a
+policy is a table: how long a request will take is known before.
 """
 
 import argparse
@@ -104,11 +105,13 @@ class Studio:
         pipe = copy.copy(self.pipe)  # the same weights, and attributes of its own
         pipe.scheduler = copy.deepcopy(quality.scheduler)
         state = self.run.state(pipe.scheduler, quality.policy)
+        embeds, negative = self.thread.submit(self._encode, prompt).result()
         pipe.unet = turns = Turns(self.pipe.unet, state, quality, self.thread)
         self.running.add(turns)
         try:
             image = pipe(
-                prompt,
+                prompt_embeds=embeds,
+                negative_prompt_embeds=negative,
                 num_inference_steps=quality.policy.num_steps,
                 guidance_scale=GUIDANCE,
                 generator=torch.Generator().manual_seed(seed),
@@ -129,6 +132,11 @@ class Studio:
         others = sum(min(turns.left, quality.calls) for turns in running)
         beside = (len(running) + 1) * self.seconds_beside
         return (quality.calls + others) * self.seconds_per_call + beside
+
+    @torch.no_grad()
+    def _encode(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the prompt and the empty one say to the denoiser."""
+        return self.pipe.encode_prompt(prompt, self.pipe.device, 1, True)
 
     def _quality(self, path: Path) -> Quality:
         policy = frdiff.load_policy(path)

@@ -1,5 +1,6 @@
 """The serving example, run as its reader would, and asked over HTTP."""
 
+import importlib.util
 import io
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,6 +79,8 @@ def server(tmp_path_factory):
             process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+        log.seek(0)
+        print(log.read())  # for whoever reads of a failure
         log.close()
 
 
@@ -111,6 +115,32 @@ def test_eight_requests_at_a_time_are_each_the_picture_drawn_alone(server):
             assert np.array_equal(picture, alone(*request)), request
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray", "ignore:Using extra keyword")
+def test_prompts_take_turns_too_since_a_tokenizer_keeps_how_it_pads(monkeypatch):
+    spec = importlib.util.spec_from_file_location("serve_ray", EXAMPLES / "serve_ray.py")
+    example = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "serve_ray", example)  # where its dataclasses look
+    spec.loader.exec_module(example)
+    studio = example.Studio()
+    tokenizer, callers = studio.pipe.tokenizer, []
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(tokenizer, name)
+
+        def __call__(self, *args, **kwargs):
+            callers.append(threading.get_ident())
+            return tokenizer(*args, **kwargs)
+
+    studio.pipe.tokenizer = Watched()
+    with ThreadPoolExecutor(4) as clients:
+        list(
+            clients.map(lambda seed: studio.draw("wolf", studio.qualities["fast"], seed), range(4))
+        )
+    assert len(callers) >= 4
+    assert set(callers) == {studio.thread.submit(threading.get_ident).result()}
 
 
 def test_seconds_are_said_before_and_rise_with_the_calls(server):
