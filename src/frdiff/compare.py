@@ -13,10 +13,6 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
 from frdiff.policy import Policy
 from frdiff.run import Stats
@@ -208,12 +204,16 @@ def _draw(
 
 def psnr(reference: np.ndarray, images: np.ndarray) -> list[float]:
     """Peak signal-to-noise ratio of each picture or video in dB, values in [0, 1]; inf if equal."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio  # a second of imports
+
     pairs = zip(_tensors(reference), _tensors(images), strict=True)
     return [peak_signal_noise_ratio(image, truth, data_range=1.0).item() for truth, image in pairs]
 
 
 def ssim(reference: np.ndarray, images: np.ndarray) -> list[float]:
     """Structural similarity of each picture, at most 1, values in [0, 1]; of a video the mean."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     pairs = zip(_tensors(reference), _tensors(images), strict=True)
     return [
         structural_similarity_index_measure(image, truth, data_range=1.0).item()

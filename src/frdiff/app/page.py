@@ -1,7 +1,6 @@
 """The page: one model for all tabs, which fills their fields.
 
-Torch and diffusers are imported by what the buttons call, not by these modules: the page is up
-before they are.
+Torch and diffusers are imported in the process that draws: the page is up before they are.
 """
 
 from concurrent.futures import Future
@@ -12,7 +11,7 @@ import gradio as gr
 from frdiff.app.tabs import choose, compare, inspect
 
 if TYPE_CHECKING:
-    from frdiff.app.studio import Studio
+    from frdiff.app.desk import Desk
 
 __all__ = ["build"]
 
@@ -23,12 +22,12 @@ step by step. Everything is drawn on this machine.
 SWEEP, KEPT = 600, 3600  # seconds between looks for old uploads and pictures, and their age
 
 
-def build(model: str, studio: "Future[Studio]") -> gr.Blocks:
+def build(model: str, desk: "Future[Desk]") -> gr.Blocks:
     """The page.
 
     Args:
         model: that it opens with.
-        studio: what draws, as soon as it is there.
+        desk: what answers, as soon as it is there.
     """
     with gr.Blocks(analytics_enabled=False, title="frdiff", delete_cache=(SWEEP, KEPT)) as page:
         gr.Markdown(INTRO)
@@ -40,21 +39,20 @@ def build(model: str, studio: "Future[Studio]") -> gr.Blocks:
             ("Inspect", inspect),
         ):
             with gr.Tab(name, elem_id=f"tab-{name.lower()}"):
-                tabs.append(module.build(chosen, studio))
+                tabs.append(module.build(chosen, desk))
 
         def suit(name: str) -> list[Any]:
-            now = studio.result()
-            opened = now.opened(name)
-            fields = [update for tab in tabs for update in tab.suit(opened)]
-            return [gr.update(choices=now.models), *fields]
+            fields = desk.result().fields(name)
+            updates = [update for tab in tabs for update in tab.suit(fields)]
+            return [gr.update(choices=fields.models), *updates]
 
         parts = [chosen, *(part for tab in tabs for part in tab.parts)]
         page.load(suit, chosen, parts)
         chosen.input(suit, chosen, parts)
 
         def leave(request: gr.Request) -> None:
-            if studio.done():
-                studio.result().leave(str(request.session_hash))
+            if desk.done():
+                desk.result().leave(str(request.session_hash))
 
         page.unload(leave)
     return page

@@ -3,7 +3,20 @@
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ["BYTES", "GOALS", "QUALITY", "SECONDS", "STYLE", "TRUTHS", "message", "table"]
+__all__ = [
+    "BYTES",
+    "COMPARE",
+    "GOALS",
+    "QUALITY",
+    "SEARCH",
+    "SECONDS",
+    "STYLE",
+    "TRUTHS",
+    "message",
+    "table",
+]
+
+COMPARE, SEARCH = "compare", "search"  # work that can be stopped
 
 # What decibels are to.
 TRUTHS = ("converged solution", "full run")

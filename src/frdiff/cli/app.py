@@ -21,10 +21,8 @@ def app(
     ] = True,
 ) -> None:
     """Compare policies, search for one and look into one, in a browser on this machine."""
-    try:
-        from frdiff.app.serving import launch
-    except ModuleNotFoundError as error:
-        raise ValueError(f"the app needs {error.name}: pip install 'frdiff[app]'") from error
+    from frdiff.app.launching import launch
+
     launch(
         model, device, port, browser, lambda text: out.print(text, soft_wrap=True, highlight=False)
     )

@@ -1,9 +1,8 @@
-"""The tabs of the page, and what they share: how a model fills their fields, how refusals are said.
+"""The tabs of the page, and what they share: how a model fills their fields, how work is stopped.
 
-They display what the modules beside this folder return, which know nothing of gradio.
+They display what the process that draws answers, see `frdiff.app.desk`.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -13,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.components import Component
 
+from frdiff.app.answers import Fields
 from frdiff.app.wording import message
 
 if TYPE_CHECKING:
-    from frdiff.app.studio import Opened, Studio
+    from frdiff.app.desk import Desk
 
-__all__ = ["Tab", "cancels", "guidance_field", "refusals"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Tab", "cancels", "guidance_field", "or_as_it_is", "unanswered"]
 
 
 @dataclass(frozen=True)
@@ -33,44 +31,43 @@ class Tab:
     """
 
     parts: list[Component]
-    suit: "Callable[[Opened], list[Any]]"
+    suit: Callable[[Fields], list[Any]]
 
 
-def guidance_field(opened: "Opened") -> Any:
+def guidance_field(fields: Fields) -> Any:
     """What a field for a guidance scale is to be for a model."""
+    takes = fields.guidance is not None
     return gr.update(
-        value="" if opened.guidance is None else f"{opened.guidance:g}",
-        label="guidance" if opened.takes_guidance else "guidance (none)",
-        interactive=opened.takes_guidance,
+        value=fields.guidance or "",
+        label="guidance" if takes else "guidance (none)",
+        interactive=takes,
     )
 
 
-def cancels(button: gr.Button, status: gr.HTML, studio: "Future[Studio]", work: str) -> None:
+def or_as_it_is(value: Any) -> Any:
+    """A value for a part of the page; None leaves the part as it is."""
+    return gr.skip() if value is None else value
+
+
+def cancels(button: gr.Button, status: gr.HTML, desk: "Future[Desk]", work: str) -> None:
     """Let a button stop some work of whoever presses it; the status says if nothing runs."""
 
     def stop(request: gr.Request) -> Any:
         # What runs says itself that it has stopped.
-        ran = studio.done() and studio.result().stop(str(request.session_hash), work)
-        return gr.skip() if ran else message("nothing runs")
+        with unanswered() as said:
+            if desk.done() and desk.result().stop(str(request.session_hash), work):
+                return gr.skip()
+        return said[0] if said else message("nothing runs")
 
     button.click(stop, None, status, queue=False, show_progress="hidden")
 
 
 @contextmanager
-def refusals() -> Iterator[list[str]]:
-    """Gathers the message of what is raised while this lasts, for the page; none if nothing is.
-
-    What a user can mend is said as it is. The traceback of anything else goes to the log.
-    """
-    from frdiff.app.turns import Stopped
-
+def unanswered() -> Iterator[list[str]]:
+    """Gathers the message that the process that draws has ended, for the page; none if it runs."""
     said: list[str] = []
     try:
         yield said
-    except Stopped:
-        said.append(message("stopped; what was drawn before stays"))
-    except (ValueError, TypeError, MemoryError, OSError) as error:
-        said.append(message(" ".join(str(error).split()), wrong=True))
-    except Exception as error:  # what a model's own code may raise
-        logger.exception("a request failed")
-        said.append(message(f"this failed: {type(error).__name__}: {error}", wrong=True))
+    except (EOFError, ConnectionError, FileNotFoundError):
+        text = "what draws has ended, out of memory perhaps; start the app again"
+        said.append(message(text, wrong=True))

@@ -1,31 +1,24 @@
 """The tab that asks a few questions and searches for a policy."""
 
-import base64
 from collections.abc import Iterator
 from concurrent.futures import Future
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app.tabs import Tab, cancels, guidance_field, refusals
-from frdiff.app.wording import GOALS, SECONDS, message, table
+from frdiff.app.answers import Fields
+from frdiff.app.tabs import Tab, cancels, guidance_field, or_as_it_is, unanswered
+from frdiff.app.wording import GOALS, SEARCH, SECONDS, message
 
 if TYPE_CHECKING:
-    from frdiff.app.choosing import Search
-    from frdiff.app.studio import Opened, Studio
-    from frdiff.app.turns import Lease
+    from frdiff.app.desk import Desk
 
 __all__ = ["build"]
 
-WORK = "choose"
-GLANCE = 0.5  # seconds between looks at a search
-PATIENCE = 60.0  # seconds that one goes on with nobody there
-FILE = "policy.json"
 NAMES = ("steps", "solver", "guidance", "goal", "amount", "samples", "evaluations", "prompts")
 
 
-def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
+def build(model: gr.Dropdown, desk: "Future[Desk]") -> Tab:
     """The tab."""
     with gr.Row():
         goal = gr.Radio(
@@ -80,14 +73,13 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
 
     def run(request: gr.Request, name: str, *values: Any) -> Iterator[tuple[Any, ...]]:
         yield message("waiting for the model"), "", "", gr.update(visible=False)
-        with refusals() as refused:
+        with unanswered() as said:
             answers = dict(zip(NAMES, values, strict=True))
-            now = studio.result()
-            # A tab that was closed looks no more: nobody is there to see what is found.
-            with now.begun(str(request.session_hash), WORK, PATIENCE) as stop:
-                yield from _searched(now, stop, name, answers)
-        if refused:
-            yield refused[0], gr.skip(), gr.skip(), gr.skip()
+            for one in desk.result().search(str(request.session_hash), name, answers):
+                code = gr.skip() if one.code is None else gr.update(value=one.code, visible=True)
+                yield one.status, or_as_it_is(one.plot), or_as_it_is(one.found), code
+        if said:
+            yield said[0], gr.skip(), gr.skip(), gr.skip()
 
     # Whose search does not begin is told so at once, and waits in no queue.
     go.click(
@@ -98,68 +90,13 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
         show_progress="hidden",
     )
 
-    cancels(cancel, status, studio, WORK)
+    cancels(cancel, status, desk, SEARCH)
 
-    def suit(opened: "Opened") -> list[Any]:
+    def suit(fields: Fields) -> list[Any]:
         return [
-            gr.update(value=opened.steps),
-            gr.update(choices=opened.solvers, value=opened.solvers[0]),
-            guidance_field(opened),
+            gr.update(value=fields.steps),
+            gr.update(choices=fields.solvers, value=fields.solvers[0]),
+            guidance_field(fields),
         ]
 
     return Tab([steps, solver, guidance], suit)
-
-
-def _searched(
-    studio: "Studio", stop: "Lease", name: str, answers: dict[str, Any]
-) -> Iterator[tuple[Any, ...]]:
-    """What the tab shows while a search runs and when it has ended.
-
-    Raises:
-        ValueError: a field that is refused, or another search runs.
-    """
-    from frdiff.app.choosing import Search, asked
-
-    search = Search(studio, asked(studio.opened(name), answers), stop)
-    search.begin()
-    shown: Any = None
-    keep = gr.skip()
-    while not search.over.wait(GLANCE):
-        stop.look()
-        now = search.doing, search.done, len(search.points)
-        if now != shown:
-            grown = shown is None or now[2] != shown[2]
-            yield _status(search), _plot(search) if grown else keep, keep, keep
-            shown = now
-    if search.policy is None:
-        why = "stopped; nothing was kept" if search.stopped else search.failure
-        yield message(why, wrong=not search.stopped), _plot(search), keep, keep
-        return
-    yield (message("found; seconds are those of one call each"), _plot(search), *_result(search))
-
-
-def _status(search: "Search") -> str:
-    told = (
-        f"{search.doing} ({search.done} of about {search.total})" if search.total else search.doing
-    )
-    return message(told, share=search.done / search.total if search.total else None)
-
-
-def _plot(search: "Search") -> str:
-    from frdiff.app.front import plot
-
-    return plot(list(search.points), search.against) if search.points else ""
-
-
-def _result(search: "Search") -> tuple[Any, Any]:
-    """The link to the file, what was found in words, and the lines of code."""
-    from frdiff.app.choosing import code, summary
-
-    assert search.policy is not None
-    text = base64.b64encode(search.policy.dumps().encode()).decode()
-    link = (
-        f'<p><a class="fr-download" id="download" download="{escape(FILE)}" '
-        f'href="data:application/json;base64,{text}">Download {escape(FILE)}</a></p>'
-    )
-    lines = code(search.question, search.policy, FILE)
-    return link + table(summary(search)), gr.update(value=lines, visible=True)

@@ -2,25 +2,24 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app.tabs import Tab, cancels, guidance_field, refusals
-from frdiff.app.wording import TRUTHS, message
+from frdiff.app.answers import Drawn, Fields
+from frdiff.app.tabs import Tab, cancels, guidance_field, or_as_it_is, unanswered
+from frdiff.app.wording import COMPARE, TRUTHS, message
 
 if TYPE_CHECKING:
-    from frdiff.app.studio import Opened, Studio
-    from frdiff.app.turns import Lease
+    from frdiff.app.desk import Desk
 
 __all__ = ["build"]
 
-WORK = "compare"
+NAMES = ("model", "prompt", "seed", "steps", "guidance", "solver", "against", "ways", "file")
 USERS = 16  # that wait for a turn; more wait in gradio's queue
 
 
-def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
+def build(model: gr.Dropdown, desk: "Future[Desk]") -> Tab:
     """The tab."""
     with gr.Row():
         prompt = gr.Textbox(label="prompt", elem_id="prompt", max_lines=2, scale=3)
@@ -69,25 +68,27 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
             elem_id="slider",
         )
 
-    def run(request: gr.Request, *fields: Any) -> Iterator[tuple[Any, ...]]:
-        keep = gr.skip()
-        yield message("waiting for a turn"), "", gr.update(visible=False), keep, keep, keep, keep
-        with refusals() as refused:
-            now = studio.result()
-            with now.begun(str(request.session_hash), WORK) as stop:
-                yield from _drawn(now, stop, fields)
-        if refused:
-            yield refused[0], keep, keep, keep, keep, keep, keep
+    asked = [model, prompt, seed, steps, guidance, solver, against, ways, upload]
+
+    def run(request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
+        keep, hidden = gr.skip(), gr.update(visible=False)
+        yield message("waiting for a turn"), "", hidden, keep, keep, keep, keep
+        with unanswered() as said:
+            fields = dict(zip(NAMES, values, strict=True))
+            for one in desk.result().compare(str(request.session_hash), fields):
+                yield one.status, or_as_it_is(one.cards), *_closer(one)
+        if said:
+            yield said[0], keep, keep, keep, keep, keep, keep
 
     go.click(
         run,
-        [model, prompt, seed, steps, guidance, solver, against, ways, upload],
+        asked,
         [status, cards, closer, drawn, left, right, slider],
         concurrency_limit=USERS,
         show_progress="hidden",
     )
 
-    cancels(cancel, status, studio, WORK)
+    cancels(cancel, status, desk, COMPARE)
 
     def look(left: str, right: str, drawn: dict[str, Any]) -> Any:
         return (drawn[left], drawn[right]) if left in drawn and right in drawn else None
@@ -95,63 +96,33 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
     for choice in (left, right):
         choice.input(look, [left, right, drawn], slider, show_progress="hidden")
 
-    def suit(opened: "Opened") -> list[Any]:
-        from frdiff.app.comparing import FEWER, UNTUNED
-
-        choices = [*opened.policies, FEWER, *UNTUNED]
-        first = [*opened.policies[1:2], FEWER]
+    def suit(fields: Fields) -> list[Any]:
+        takes = fields.prompt is not None
         return [
             gr.update(
-                value=opened.prompts[0] if opened.prompts else "",
-                label="prompt" if opened.takes_prompts else "prompt (this model takes none)",
-                interactive=opened.takes_prompts,
+                value=fields.prompt or "",
+                label="prompt" if takes else "prompt (this model takes none)",
+                interactive=takes,
             ),
-            gr.update(value=opened.steps),
-            guidance_field(opened),
-            gr.update(choices=opened.solvers, value=opened.solvers[0]),
-            gr.update(choices=choices, value=first),
+            gr.update(value=fields.steps),
+            guidance_field(fields),
+            gr.update(choices=fields.solvers, value=fields.solvers[0]),
+            gr.update(choices=fields.ways, value=fields.chosen),
         ]
 
     return Tab([prompt, steps, guidance, solver, ways], suit)
 
 
-def _drawn(studio: "Studio", stop: "Lease", fields: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """What the tab shows, after each picture.
-
-    Raises:
-        ValueError: a field that is refused; nothing was drawn.
-        Stopped: somebody asked to.
-    """
-    from frdiff.app.asked import MAX_STEPS, one_of, prompts_of, uploaded, whole
-    from frdiff.app.comparing import compared, ways_of
-    from frdiff.app.looks import cards, enlarged
-
-    name, prompt, seed, steps, guidance, solver, against, chosen, file = fields
-    opened = studio.opened(name)
-    prompts = prompts_of(prompt, opened.takes_prompts, most=1)
-    scene = opened.scene(prompts, seed, opened.scale(guidance))
-    full = opened.full(whole("steps", steps, 1, MAX_STEPS), solver)
-    policies = {} if file is None else {Path(file).name: uploaded(file)}
-    ways = ways_of(opened, scene, full, chosen or [], policies)
-    one_of("dB to the", against, TRUTHS)
-    keep, hidden = gr.skip(), gr.update(visible=False)
-    total = len(ways) + 2  # with what decibels are to
-    drawing = compared(scene, full, ways, against, studio.turns, stop)
-    for done, (gauge, found) in enumerate(drawing, 1):
-        status = message("drawing from the same noise", share=done / total)
-        yield status, cards(found, gauge.against), hidden, keep, keep, keep, keep
-    names = [one.name for one in found]
-    pictures = {one.name: enlarged(one.images[0], 512) for one in found}
-    said = (
-        "drawn from the same noise; seconds are those of one call each, decibels those of this "
-        f"picture to the {gauge.against}"
-    )
-    yield (
-        message(said),
-        cards(found, gauge.against),
+def _closer(one: Drawn) -> tuple[Any, ...]:
+    """What the part with the slider shows: nothing before the end."""
+    keep = gr.skip()
+    if one.pictures is None:
+        return keep, keep, keep, keep, keep
+    names = list(one.pictures)
+    return (
         gr.update(visible=True),
-        pictures,
+        one.pictures,
         gr.update(choices=names, value=names[0]),
         gr.update(choices=names, value=names[1]),
-        (pictures[names[0]], pictures[names[1]]),
+        (one.pictures[names[0]], one.pictures[names[1]]),
     )

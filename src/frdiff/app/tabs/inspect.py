@@ -1,21 +1,20 @@
 """The tab that shows a policy step by step."""
 
 from concurrent.futures import Future
-from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from frdiff.app.tabs import Tab, refusals
+from frdiff.app.answers import Fields
+from frdiff.app.tabs import Tab, unanswered
 
 if TYPE_CHECKING:
-    from frdiff.app.studio import Opened, Studio
+    from frdiff.app.desk import Desk
 
 __all__ = ["build"]
 
 
-def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
+def build(model: gr.Dropdown, desk: "Future[Desk]") -> Tab:
     """The tab."""
     with gr.Row():
         name = gr.Dropdown(
@@ -43,38 +42,14 @@ def build(model: gr.Dropdown, studio: "Future[Studio]") -> Tab:
 
     def run(model: str, name: str, steps: str, guidance: str, file: str | None) -> str:
         shown = ""
-        with refusals() as refused:
-            shown = _inspected(studio.result(), model, name, steps, guidance, file)
-        return refused[0] if refused else shown
+        with unanswered() as said:
+            shown = desk.result().inspect(model, name, steps, guidance, file)
+        return said[0] if said else shown
 
     inputs = [model, name, steps, guidance, upload]
     go.click(run, inputs, shown, concurrency_limit=4)
 
-    def suit(opened: "Opened") -> list[Any]:
-        return [gr.update(choices=opened.policies, value=next(iter(opened.policies), None))]
+    def suit(fields: Fields) -> list[Any]:
+        return [gr.update(choices=fields.policies, value=next(iter(fields.policies), None))]
 
     return Tab([name], suit)
-
-
-def _inspected(
-    studio: "Studio",
-    model: str,
-    name: str,
-    steps: str,
-    guidance: str,
-    file: str | None,
-) -> str:
-    """See `frdiff.app.inspecting.inspected`.
-
-    Raises:
-        ValueError: a field that is refused, or a file that is no policy.
-    """
-    from frdiff.app.asked import empty, uploaded, whole
-    from frdiff.app.inspecting import inspected
-
-    opened = studio.opened(model)
-    policy = opened.policy(name) if file is None else uploaded(file)
-    count = None if empty(steps) else whole("steps", steps, 1, 10_000)
-    title = f"<h2>{escape(Path(file).name if file else name)}</h2>"
-    shown = inspected(opened, policy, count, opened.scale(guidance), studio.turns)
-    return title + shown
