@@ -24,7 +24,7 @@ from frdiff.choices import OVERHEAD
 from frdiff.engines import engine_of
 from frdiff.models import INPUTS, shipped_captions
 from frdiff.plan import Action
-from frdiff.schedulers import is_flow, set_scheduler
+from frdiff.schedulers.named import is_flow, set_scheduler
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
 from frdiff.search.options import Options

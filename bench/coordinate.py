@@ -18,7 +18,7 @@ from rich.progress import track
 import frdiff
 from frdiff.compare import psnr
 from frdiff.models import shipped_captions
-from frdiff.run import apply
+from frdiff.run.applying import apply
 from frdiff.sampling import sample
 
 SOLVERS = {

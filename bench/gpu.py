@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from frdiff.catalogue import example_call
 from frdiff.catalogue.full_size import find_full_sizes
 from frdiff.policy import JumpPolicy, Policy, UniformPolicy
-from frdiff.run import apply
+from frdiff.run.applying import apply
 
 STEPS = 25
 MIB = 2**20

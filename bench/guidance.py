@@ -22,7 +22,7 @@ from shipped import At, options_of, tell, track, tuned_setting
 import frdiff
 from frdiff.bench.suites import suite_of
 from frdiff.models import shipped_folder
-from frdiff.schedulers import is_flow
+from frdiff.schedulers.named import is_flow
 from frdiff.search.measure import decibels, middle
 from frdiff.setting import Setting
 

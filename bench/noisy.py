@@ -26,13 +26,13 @@ from torch import nn
 
 import frdiff
 from frdiff.compare import psnr
-from frdiff.denoisers import find_denoisers
 from frdiff.models import GUIDANCE, shipped_models, shipped_policies
+from frdiff.network.denoisers import find_denoisers
+from frdiff.network.trees import filled, form_of, tensors_in
 from frdiff.plan import Action
 from frdiff.policy import TablePolicy, loads
-from frdiff.schedulers import is_flow
+from frdiff.schedulers.named import is_flow
 from frdiff.setting import Setting
-from frdiff.trees import filled, form_of, tensors_in
 
 SEED = 700_000
 LEARNT = ("from fewer steps", "from jumps")

@@ -22,7 +22,7 @@ from frdiff.compare import psnr
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.policy import Policy
 from frdiff.sampling import sample
-from frdiff.schedulers import CONVERGED_STEPS, converging
+from frdiff.schedulers.named import CONVERGED_STEPS, converging
 from frdiff.setting import Setting
 
 BATCH = 16

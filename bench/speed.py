@@ -24,7 +24,7 @@ from rich.progress import track
 import frdiff
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.policy import JumpPolicy, Policy, UniformPolicy
-from frdiff.run import apply
+from frdiff.run.applying import apply
 from frdiff.search.subject import Batch, PipelineSubject
 
 MODELS = ("emoji", "emoji-dit", "emoji-flow", "digits")

@@ -19,10 +19,10 @@ from complement import CASES, halves, opened
 from shipped import options_of, track
 from torch import Tensor
 
-from frdiff.calls import sample_in
 from frdiff.choices import OVERHEAD
+from frdiff.network.calls import sample_in
 from frdiff.policy import JumpPolicy
-from frdiff.schedulers import is_flow
+from frdiff.schedulers.named import is_flow
 from frdiff.search.journal import Journal
 from frdiff.search.options import Options
 from frdiff.search.outset import space_of

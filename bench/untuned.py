@@ -19,7 +19,7 @@ from shipped import At, options_of, tell, track
 
 import frdiff
 from frdiff.models import GUIDANCE, shipped_models
-from frdiff.schedulers import is_flow
+from frdiff.schedulers.named import is_flow
 from frdiff.search.measure import decibels, middle
 from frdiff.setting import Setting
 

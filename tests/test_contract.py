@@ -12,8 +12,8 @@ import frdiff
 from conftest import ddim
 from frdiff.adapters import find_targets
 from frdiff.budget import rungs
-from frdiff.layout import Layout
-from frdiff.stats import Costs
+from frdiff.network.layout import Layout
+from frdiff.run.stats import Costs
 from zoo import DENOISERS, tiny_call
 
 STEPS = 12

@@ -9,7 +9,7 @@ from torch import nn
 import frdiff
 from conftest import ddim, loop, make_dit, make_dit_pipe, make_unet
 from frdiff.cost import BALANCE, FORECAST_PASSES, call_cost, first_call_cost
-from frdiff.hollow import Example
+from frdiff.network.hollow import Example
 
 
 def cost_of(model, targets, *args, **kwargs):

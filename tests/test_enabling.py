@@ -5,7 +5,7 @@ from diffusers import EulerDiscreteScheduler
 
 import frdiff
 from conftest import call, make_pipe
-from frdiff.patch import patch_of
+from frdiff.run.patch import patch_of
 from frdiff.sampling import sample
 
 POLICY = frdiff.UniformPolicy(2, mixing=False)

@@ -10,8 +10,8 @@ from diffusers import DPMSolverMultistepScheduler
 
 import frdiff
 from conftest import call, ddim, make_pipe, make_unet
-from frdiff.levels import noise_coordinates
 from frdiff.policy import Origin, config_hash, loads
+from frdiff.schedulers.levels import noise_coordinates
 
 
 def levels(scheduler, steps):

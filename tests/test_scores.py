@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 
 import frdiff
 from conftest import ddim
-from frdiff.trees import form_of, tensors_in
+from frdiff.network.trees import form_of, tensors_in
 
 STEPS = 12
 JUMPS = frdiff.JumpPolicy(2, forecast=0)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import frdiff
 from frdiff.bench.analysis import Analysis, analyze, prompts_for
-from frdiff.levels import noise_coordinates
+from frdiff.schedulers.levels import noise_coordinates
 from frdiff.search.follow import Path as Trail
 
 MODEL, POLICY, GUIDANCE, PICTURES = "emoji", "dpm++-25-speedup-3", 5.0, 8

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         TablePolicy,
         UniformPolicy,
     )
-    from frdiff.run import Run, Stats, apply
+    from frdiff.run.applying import Run, Stats, apply
     from frdiff.sampling import set_scheduler
     from frdiff.search import bytes_needed, fit_memory, tune
 
@@ -38,13 +38,13 @@ _HOMES = {
     "Plan": "plan",
     "Policy": "policy",
     "RangePolicy": "policy",
-    "Run": "run",
-    "Stats": "run",
+    "Run": "run.applying",
+    "Stats": "run.stats",
     "Step": "plan",
     "Storage": "policy",
     "TablePolicy": "policy",
     "UniformPolicy": "policy",
-    "apply": "run",
+    "apply": "run.applying",
     "bytes_needed": "search",
     "disable": "enabling",
     "enable": "enabling",

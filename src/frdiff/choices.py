@@ -40,8 +40,8 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-# Likewise for flow matching, where classes may be of `frdiff.flow`, and noise levels other than the
-# pipeline's own: `"flow-euler-karras"`, `"flow-unipc-shift-1.5"`.
+# Likewise for flow matching, where classes may be of `frdiff.schedulers.flow`, and noise levels
+# other than the pipeline's own: `"flow-euler-karras"`, `"flow-unipc-shift-1.5"`.
 FLOW_SOLVERS = {
     "flow-euler": "FlowMatchEulerDiscreteScheduler",
     "flow-heun": "FlowHeunScheduler",

@@ -15,9 +15,9 @@ from diffusers import DiffusionPipeline
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from frdiff.policy import Policy
-from frdiff.run import Stats
+from frdiff.run.applying import Stats
 from frdiff.sampling import sample
-from frdiff.schedulers import converging
+from frdiff.schedulers.named import converging
 from frdiff.setting import Setting
 
 __all__ = ["Contender", "Outcome", "compare", "draw_grid", "picture", "psnr", "ssim"]

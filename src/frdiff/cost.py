@@ -23,18 +23,18 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from frdiff.adapters import Target, find_targets, grouped
-from frdiff.calls import copied
-from frdiff.contents import KnownContents
-from frdiff.dataflow import Dataflow, Operation, Return
-from frdiff.denoisers import find_denoisers, frozen
-from frdiff.hollow import HOOKS, Example, skeleton
-from frdiff.layout import Layout, layout_of
-from frdiff.patch import unpatched
+from frdiff.network.calls import copied
+from frdiff.network.contents import KnownContents
+from frdiff.network.dataflow import Dataflow, Operation, Return
+from frdiff.network.denoisers import find_denoisers, frozen
+from frdiff.network.hollow import HOOKS, Example, skeleton
+from frdiff.network.layout import Layout, layout_of
+from frdiff.network.trees import tensors_in
 from frdiff.plan import Action
 from frdiff.policy import Policy
+from frdiff.run.patch import unpatched
 from frdiff.sampling import sample
 from frdiff.storage import Kind
-from frdiff.trees import tensors_in
 
 __all__ = [
     "CPU_ATTENTION",

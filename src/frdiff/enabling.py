@@ -4,15 +4,15 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from frdiff.denoisers import find_denoisers
 from frdiff.models.matching import match, why_not
 from frdiff.models.named import RULES, load_policy, profiles
 from frdiff.models.shipped import shipped_models
-from frdiff.patch import patch_of
+from frdiff.network.denoisers import find_denoisers
 from frdiff.policy import Policy
 from frdiff.policy import load_policy as read_policy
-from frdiff.run import Run, apply
-from frdiff.schedulers import set_scheduler
+from frdiff.run.applying import Run, apply
+from frdiff.run.patch import patch_of
+from frdiff.schedulers.named import set_scheduler
 
 __all__ = ["disable", "enable"]
 

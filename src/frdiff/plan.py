@@ -39,9 +39,9 @@ class Step:
         sample_weight: of the sample as the denoiser gets it, added to the score of a keyframe or
             jump.
         guidance_weight: of how the halves of a keyframe's score differ, added to both of them: by
-            so much the guidance scale is another there, see `frdiff.halves`.
+            so much the guidance scale is another there, see `frdiff.network.halves`.
         checked: whether a jump's extrapolation goes only as far as the last keyframe bears it out,
-            see `frdiff.forecast.trust`.
+            see `frdiff.bank.forecast.trust`.
         half: which half such a step computes, 0 or 1.
         threshold: change of group 0 since the last keyframe beyond which a reuse step becomes one;
             None decides nothing while sampling.

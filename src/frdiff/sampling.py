@@ -13,7 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 from frdiff.choices import SCHEDULERS
-from frdiff.schedulers import (
+from frdiff.schedulers.named import (
     CONVERGED,
     CONVERGED_STEPS,
     interchangeable,

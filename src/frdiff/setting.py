@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from diffusers import DiffusionPipeline
 
 from frdiff.policy import Policy
-from frdiff.run import Run, apply
-from frdiff.schedulers import set_scheduler
+from frdiff.run.applying import Run, apply
+from frdiff.schedulers.named import set_scheduler
 
 __all__ = ["Setting"]
 

@@ -17,7 +17,7 @@ from frdiff.bench.runner import Bench, choose_prompts, measure_all
 from frdiff.bench.suites import DIFFUSION, FLOW
 from frdiff.engines import Place, engine_of
 from frdiff.policy import UniformPolicy
-from frdiff.run import apply
+from frdiff.run.applying import apply
 from frdiff.sampling import sample, set_scheduler
 
 

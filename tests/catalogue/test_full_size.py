@@ -13,7 +13,7 @@ from frdiff.catalogue.full_size import PUBLISHED, find_full_sizes, full_sizes
 from frdiff.catalogue.predict import predict
 from frdiff.catalogue.table import markdown, model_costs, page
 from frdiff.cost import call_cost
-from frdiff.hollow import Example
+from frdiff.network.hollow import Example
 from frdiff.policy import JumpPolicy, UniformPolicy
 from zoo import DENOISERS
 

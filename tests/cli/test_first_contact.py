@@ -43,7 +43,7 @@ def test_the_package_imports_its_names_when_they_are_asked_for():
     result = subprocess.run(
         [sys.executable, "-c", said], capture_output=True, text=True, check=True
     )
-    assert result.stdout.split() == ["False", frdiff.__version__, "True", "frdiff.run"]
+    assert result.stdout.split() == ["False", frdiff.__version__, "True", "frdiff.run.applying"]
 
 
 def test_every_name_is_there():

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from frdiff.frames.streaming import CHANNELS, streaming
-from frdiff.wrapped import Wrapped
+from frdiff.network.wrapped import Wrapped
 
 EXACT = 1e-5
 WAN = {

@@ -22,7 +22,7 @@ from diffusers import EulerDiscreteScheduler
 
 import frdiff
 from conftest import EMBED, ddim, make_unet
-from frdiff.patch import patch_of
+from frdiff.run.patch import patch_of
 
 NODE = Path(__file__).parents[2] / "integrations" / "comfyui" / "__init__.py"
 STEPS = 20

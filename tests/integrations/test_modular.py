@@ -17,7 +17,7 @@ from diffusers.modular_pipelines.wan.modular_blocks_wan import WanCoreDenoiseSte
 
 import frdiff
 from frdiff.modular import Reusing
-from frdiff.patch import patch_of
+from frdiff.run.patch import patch_of
 from pipelines_zoo import zoo
 
 POLICY = frdiff.UniformPolicy(3, mixing=False, forecast=1, targets="all")

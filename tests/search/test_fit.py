@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from frdiff.forecast import extrapolation_weights
+from frdiff.bank.forecast import extrapolation_weights
 from frdiff.search.fit import fit_weights, forecast_error
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from conftest import ddim, make_dit_pipe, make_pipe
-from frdiff.calls import tensor_of
 from frdiff.engines import local_engine
+from frdiff.network.calls import tensor_of
 from frdiff.sampling import set_scheduler
 from frdiff.search.follow import Path, follow, outset_of, walked
 from frdiff.search.guide import Guide, followed

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from conftest import ddim, make_dit_pipe
-from frdiff.denoisers import frozen
+from frdiff.network.denoisers import frozen
 from frdiff.search.gates import _gated, learn_gates, open_gates
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
 

@@ -5,7 +5,7 @@ import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 
 from conftest import ddim, make_pipe
-from frdiff.calls import tensor_of
+from frdiff.network.calls import tensor_of
 from frdiff.sampling import set_scheduler
 from frdiff.search.influence import influences
 

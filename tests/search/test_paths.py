@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from frdiff.forecast import extrapolation_weights
+from frdiff.bank.forecast import extrapolation_weights
 from frdiff.search.fit import fit_weights, forecast_error
 from frdiff.search.paths import gap_costs, shortest_path, step_sizes
 

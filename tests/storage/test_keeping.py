@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from frdiff.bank.slot import Slot
 from frdiff.policy import Storage
-from frdiff.slot import Slot
 from frdiff.storage import PLAIN, Chain, EightBit, Half, Keeping, Kind, keeping_of
 
 CHANGES = Keeping(Chain(Half()), Chain(EightBit()))

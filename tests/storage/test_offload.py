@@ -11,7 +11,8 @@ from diffusers import HeunDiscreteScheduler
 
 import frdiff
 from conftest import SCHEDULER, ddim, loop, make_unet
-from frdiff import Storage, budget, shelf
+from frdiff import Storage, budget
+from frdiff.bank import shelf
 from frdiff.budget import bank_bytes
 from frdiff.storage import to_host
 

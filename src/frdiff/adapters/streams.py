@@ -39,7 +39,7 @@ class Streams:
 
         Args:
             inputs: of the call.
-            form: what is returned, see `frdiff.trees.form_of`.
+            form: what is returned, see `frdiff.network.trees.form_of`.
             shapes: of the tensors returned.
         """
         args, kwargs = inputs

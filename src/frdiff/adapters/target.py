@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from frdiff.adapters.streams import Inputs, streams_of
 from frdiff.adapters.structure import CONVOLUTIONS
-from frdiff.calls import first_input
-from frdiff.trees import filled, form_of, tensors_in
+from frdiff.network.calls import first_input
+from frdiff.network.trees import filled, form_of, tensors_in
 
 __all__ = ["Features", "Target", "attention", "branch", "output", "whole"]
 
@@ -26,12 +26,12 @@ class Target:
         source: the module whose forward gives the features; `module` itself or one inside it.
         extract: the features, one per stream, from the inputs and the output of `source`.
         rejoin: what `module` returns on a reuse step, from its inputs, the features, and the form
-            (see `frdiff.trees`) of what it returned on the keyframe.
+            (see `frdiff.network.trees`) of what it returned on the keyframe.
         kept: modules within `module` that run on reuse steps all the same.
         idle: modules beside it whose outputs nothing but `module` reads, skipped too.
         bases: of the tensors that `module` returns, from its inputs, their form and their shapes,
             those inputs that it adds a feature to and nothing else; None for what is made anew.
-            Such targets can be stored together with others, see `frdiff.layout`.
+            Such targets can be stored together with others, see `frdiff.network.layout`.
         reads: whether `rejoin` reads inputs at all.
         shortcut: the convolution through which alone `rejoin` reads the first input, if that is
             all: what it makes of some channels can be stored with the feature.

@@ -17,7 +17,7 @@ from frdiff.app.wording import GOALS, QUALITY, SECONDS, TRUTHS
 from frdiff.models import INPUTS, load_policy, shipped_models
 from frdiff.models.named import RULES
 from frdiff.policy import Policy
-from frdiff.schedulers import interchangeable, set_scheduler
+from frdiff.schedulers.named import interchangeable, set_scheduler
 from frdiff.search import tune
 from frdiff.search.api import Progress
 from frdiff.search.within import Candidate

@@ -9,7 +9,7 @@ from frdiff.app.studio import Opened
 from frdiff.app.turns import Lease, Turns, watched
 from frdiff.models.matching import why_not
 from frdiff.policy import JumpPolicy, Policy, UniformPolicy
-from frdiff.schedulers import converging, interchangeable, is_flow
+from frdiff.schedulers.named import converging, interchangeable, is_flow
 from frdiff.setting import Setting
 
 __all__ = [

@@ -14,7 +14,7 @@ from frdiff.app.turns import Pace
 from frdiff.app.wording import TRUTHS
 from frdiff.compare import psnr
 from frdiff.sampling import sample
-from frdiff.schedulers import CONVERGED_STEPS, converging
+from frdiff.schedulers.named import CONVERGED_STEPS, converging
 from frdiff.setting import Setting
 
 __all__ = ["Gauge", "Measured", "Scene", "gauge_of"]

@@ -28,7 +28,7 @@ from frdiff.models import (
 from frdiff.models.named import read_profiles
 from frdiff.policy import Policy
 from frdiff.sampling import needs_prompts
-from frdiff.schedulers import (
+from frdiff.schedulers.named import (
     adds_noise,
     flow_schedulers,
     is_flow,

@@ -11,7 +11,7 @@ from threading import Condition, Event
 
 from diffusers import DiffusionPipeline
 
-from frdiff.denoisers import find_denoisers
+from frdiff.network.denoisers import find_denoisers
 
 __all__ = ["Lease", "Pace", "Stopped", "Turns", "watched"]
 

@@ -19,11 +19,11 @@ from frdiff.adapters import Features, Target, find_targets, watched
 from frdiff.bench.methods import Method, jumps, paper, solver_label
 from frdiff.bench.runner import OnEvent, choose_prompts
 from frdiff.bench.suites import suite_of
-from frdiff.calls import first_input
-from frdiff.denoisers import find_denoisers
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
+from frdiff.network.calls import first_input
+from frdiff.network.denoisers import find_denoisers
 from frdiff.policy import UniformPolicy
-from frdiff.run import apply
+from frdiff.run.applying import apply
 from frdiff.sampling import sample
 
 __all__ = [

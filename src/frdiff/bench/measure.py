@@ -22,8 +22,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from frdiff.bench.methods import FULL, REFERENCE, Method
 from frdiff.cost import CPU_ATTENTION
-from frdiff.denoisers import find_denoisers
-from frdiff.run import Stats
+from frdiff.network.denoisers import find_denoisers
+from frdiff.run.applying import Stats
 from frdiff.sampling import sample
 from frdiff.search.subject import Batch, PipelineSubject
 

@@ -20,7 +20,7 @@ from frdiff.policy import (
     UniformPolicy,
     loads,
 )
-from frdiff.run import Run
+from frdiff.run.applying import Run
 from frdiff.sampling import CONVERGED, CONVERGED_STEPS
 from frdiff.search.subject import Batch, PipelineSubject
 from frdiff.setting import Setting

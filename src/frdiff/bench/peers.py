@@ -24,9 +24,9 @@ from torch import nn
 
 from frdiff.bench.opponents import OPPONENTS
 from frdiff.bench.registry import Attach, Peer
-from frdiff.clock import Clock
-from frdiff.denoisers import find_denoisers
+from frdiff.network.denoisers import find_denoisers
 from frdiff.sampling import sample
+from frdiff.schedulers.clock import Clock
 
 __all__ = ["CALIBRATION_SEED", "PEERS", "attach_peer", "peer_absence"]
 

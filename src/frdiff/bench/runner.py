@@ -22,8 +22,8 @@ from frdiff.bench.records import MAX_TEXT, Absence, Conditions, Fidelity, about_
 from frdiff.bench.results import add_result, keys_in, measurement_key, strip_path
 from frdiff.bench.worker import Job, Pictures, Turns, Worker
 from frdiff.compare import picture, ssim
-from frdiff.denoisers import find_denoisers, weights_hash
 from frdiff.engines import Engine, in_order, local_engine
+from frdiff.network.denoisers import find_denoisers, weights_hash
 
 __all__ = ["Bench", "choose_prompts", "measure_all", "write_absence"]
 

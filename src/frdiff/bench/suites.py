@@ -21,7 +21,7 @@ from frdiff.bench.methods import (
     solver_label,
 )
 from frdiff.bench.records import Conditions
-from frdiff.schedulers import is_flow
+from frdiff.schedulers.named import is_flow
 
 __all__ = ["DIFFUSION", "FLOW", "Suite", "suite_behind", "suite_of"]
 

@@ -9,7 +9,7 @@ from frdiff.budget import bank_bytes
 from frdiff.catalogue import example_call
 from frdiff.catalogue.full_size import FullSize
 from frdiff.cost import CallCost, call_cost, run_macs
-from frdiff.hollow import Example
+from frdiff.network.hollow import Example
 from frdiff.plan import Action
 from frdiff.policy import Policy
 

@@ -7,7 +7,7 @@ from typing import Any
 from frdiff.catalogue import NOT_DENOISERS, example_call
 from frdiff.catalogue.full_size import FullSize
 from frdiff.cost import call_costs
-from frdiff.hollow import Example
+from frdiff.network.hollow import Example
 from frdiff.policy import TARGET_SETS, UniformPolicy
 
 __all__ = ["ModelCosts", "SetCost", "markdown", "model_costs", "page"]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from frdiff.frames.causal import TimeLayers
-from frdiff.wrapped import Wrapped
+from frdiff.network.wrapped import Wrapped
 
 __all__ = ["Carry", "sample_of"]
 

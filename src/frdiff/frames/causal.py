@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from frdiff.trees import tensors_in
+from frdiff.network.trees import tensors_in
 
 __all__ = [
     "TimeLayers",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from frdiff.compare import draw_grid
 from frdiff.frames.drawing import draw, in_full
 from frdiff.policy import Policy
-from frdiff.stats import Stats
+from frdiff.run.stats import Stats
 
 __all__ = ["ClipOutcome", "animate", "compare", "flicker", "psnr", "walk"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frdiff.calls import tensor_of
+from frdiff.network.calls import tensor_of
 from frdiff.policy import FramePolicy, Policy, TablePolicy
-from frdiff.run import Run, Stats, apply
+from frdiff.run.applying import Run, Stats, apply
 
 __all__ = ["Drawing", "draw", "in_full"]
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frdiff.wrapped import Wrapped
+from frdiff.network.wrapped import Wrapped
 
 __all__ = ["Regions", "regions"]
 

@@ -28,8 +28,8 @@ from frdiff.frames.causal import (
     time_layers,
     unaltered,
 )
+from frdiff.network.wrapped import Wrapped
 from frdiff.policy.checks import check_int
-from frdiff.wrapped import Wrapped
 
 __all__ = ["Stream", "streaming"]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from frdiff.denoisers import find_denoisers
 from frdiff.models.named import policy_paths
 from frdiff.models.shipped import shipped_models
+from frdiff.network.denoisers import find_denoisers
 from frdiff.policy import Origin, Policy
 from frdiff.policy import load_policy as read_policy
-from frdiff.schedulers import scheduler_for
+from frdiff.schedulers.named import scheduler_for
 
 __all__ = ["Match", "match", "why_not"]
 

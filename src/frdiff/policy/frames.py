@@ -7,7 +7,7 @@ from itertools import accumulate
 from math import ceil
 from typing import ClassVar
 
-from frdiff.forecast import extrapolation_weights
+from frdiff.bank.forecast import extrapolation_weights
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import check_float, check_int, quote

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from frdiff.forecast import extrapolation_weights
+from frdiff.bank.forecast import extrapolation_weights
 from frdiff.plan import Plan, Step
 from frdiff.policy.base import Policy, Targets
 from frdiff.policy.checks import built, check_float, checked_list, quote

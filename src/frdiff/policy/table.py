@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from frdiff.levels import noise_coordinates
 from frdiff.plan import Action, Plan, Step
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import (
@@ -21,6 +20,7 @@ from frdiff.policy.checks import (
 )
 from frdiff.policy.origin import Origin, config_hash
 from frdiff.policy.storage import Storage
+from frdiff.schedulers.levels import noise_coordinates
 
 __all__ = ["MAX_WEIGHTS", "TablePolicy"]
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from frdiff.mixing import mixing_weight
 from frdiff.plan import Plan
 from frdiff.policy.base import MAX_STEPS, Policy, Targets
 from frdiff.policy.checks import check_float, check_int, quote
 from frdiff.policy.storage import Storage
+from frdiff.run.mixing import mixing_weight
 
 __all__ = ["UniformPolicy"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from frdiff.denoisers import weights_hash
+from frdiff.network.denoisers import weights_hash
 from frdiff.policy.checks import built, check_int, checked_list, quote
 
 __all__ = [

@@ -14,8 +14,8 @@ from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import nn
 
 from frdiff.choices import METHODS
-from frdiff.denoisers import weights_hash
 from frdiff.engines import Engine, Place, engine_of
+from frdiff.network.denoisers import weights_hash
 from frdiff.policy import config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_int, checked_list, quote

@@ -20,11 +20,11 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-from frdiff.forecast import extrapolation_weights
-from frdiff.levels import noise_coordinates, takes_levels
+from frdiff.bank.forecast import extrapolation_weights
 from frdiff.policy import TablePolicy
 from frdiff.policy.table import MAX_WEIGHTS
-from frdiff.run import Run
+from frdiff.run.applying import Run
+from frdiff.schedulers.levels import noise_coordinates, takes_levels
 from frdiff.search.hearing import hearing
 from frdiff.search.influence import responses
 from frdiff.search.record import elements_of

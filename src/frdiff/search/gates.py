@@ -32,12 +32,12 @@ import torch
 from torch import Tensor, nn
 
 from frdiff.adapters import Features, Target, find_targets
-from frdiff.calls import tensor_of
-from frdiff.clock import Clock
-from frdiff.denoisers import frozen
+from frdiff.network.calls import tensor_of
+from frdiff.network.denoisers import frozen
+from frdiff.network.trees import filled, form_of, tensors_in
 from frdiff.policy import Targets
+from frdiff.schedulers.clock import Clock
 from frdiff.search.subject import Batch, Subject
-from frdiff.trees import filled, form_of, tensors_in
 
 __all__ = ["ITERATIONS", "LOGIT", "RUNS", "evenly", "learn_gates", "open_gates"]
 
@@ -242,7 +242,7 @@ class _Chain:
 
     Attributes:
         key: the last call that computed.
-        form: of what the denoiser returns, see `frdiff.trees`.
+        form: of what the denoiser returns, see `frdiff.network.trees`.
         stored: its features; while gradients go back, those of `held`.
         gradient: of the features that later calls took from the store.
         thread: ties each call to the one before, so that gradients go back in order.

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frdiff.calls import sample_in
-from frdiff.halves import apart, has_halves
+from frdiff.network.calls import sample_in
+from frdiff.network.halves import apart, has_halves
+from frdiff.network.trees import tensors_in
+from frdiff.network.wrapped import Wrapped
 from frdiff.search.subject import Subject
-from frdiff.trees import tensors_in
-from frdiff.wrapped import Wrapped
 
 __all__ = ["Hearing", "hearing"]
 

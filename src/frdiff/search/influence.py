@@ -13,8 +13,8 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-from frdiff.calls import tensor_of
-from frdiff.levels import lay_levels
+from frdiff.network.calls import tensor_of
+from frdiff.schedulers.levels import lay_levels
 
 __all__ = ["influences", "responses"]
 
@@ -49,7 +49,8 @@ def responses(
     such numbers, see `influences`.
 
     Args:
-        levels: noise levels to lay, as `frdiff.levels` does; None leaves the scheduler its own.
+        levels: noise levels to lay, as `frdiff.schedulers.levels` does; None leaves the scheduler
+            its own.
     """
     scheduler = copy.deepcopy(scheduler)
     # The first sample alone, a unit score at each step in turn, all of these at once, and nothing.

@@ -25,7 +25,7 @@ import numpy as np
 
 from frdiff.policy import RangePolicy, TablePolicy
 from frdiff.policy.ranges import shares_at
-from frdiff.run import Run
+from frdiff.run.applying import Run
 from frdiff.search.freedoms import Freedoms, Kinds
 from frdiff.search.space import table_of
 from frdiff.search.subject import (

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from frdiff.choices import OVERHEAD
 from frdiff.plan import Action
 from frdiff.policy import Policy
-from frdiff.run import Run
+from frdiff.run.applying import Run
 
 __all__ = ["Prices", "prices_of"]
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from frdiff.adapters import Features, Target, find_targets, watched
+from frdiff.bank.forecast import extrapolation_weights
 from frdiff.choices import OVERHEAD
-from frdiff.forecast import extrapolation_weights
 from frdiff.policy import JumpPolicy, Targets, UniformPolicy
 from frdiff.policy.conditions import Conditions
-from frdiff.run import Run
+from frdiff.run.applying import Run
 from frdiff.search.fit import fit_weights
 from frdiff.search.influence import influences
 from frdiff.search.paths import gap_costs, step_sizes

@@ -17,10 +17,10 @@ from torch import nn
 from frdiff.adapters import grouped
 from frdiff.budget import LADDER, bank_bytes, changed, in_mib, rungs
 from frdiff.cost import CallCost, call_costs, run_macs
-from frdiff.hollow import Example
+from frdiff.network.hollow import Example
 from frdiff.policy import JumpPolicy, Policy, UniformPolicy
 from frdiff.policy.checks import check_int
-from frdiff.run import Run
+from frdiff.run.applying import Run
 from frdiff.sampling import check_inputs
 from frdiff.search.measure import decibels
 from frdiff.search.subject import Batch, PipelineSubject, Subject

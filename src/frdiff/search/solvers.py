@@ -11,7 +11,7 @@ from diffusers import SchedulerMixin
 from frdiff.plan import Plan
 from frdiff.policy import JumpPolicy, config_hash
 from frdiff.sampling import REFUSALS
-from frdiff.schedulers import (
+from frdiff.schedulers.named import (
     CONVERGED,
     CONVERGED_STEPS,
     adds_noise,

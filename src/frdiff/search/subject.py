@@ -13,9 +13,10 @@ import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 from torch import Tensor, nn
 
-from frdiff.denoisers import find_denoisers, unwrap
+from frdiff.network.denoisers import find_denoisers, unwrap
+from frdiff.network.wrapped import Wrapped
 from frdiff.policy import JumpPolicy
-from frdiff.run import Run, apply
+from frdiff.run.applying import Run, apply
 from frdiff.sampling import (
     REFUSALS,
     Call,
@@ -25,9 +26,8 @@ from frdiff.sampling import (
     calls_for,
     needs_prompts,
 )
-from frdiff.schedulers import set_scheduler
+from frdiff.schedulers.named import set_scheduler
 from frdiff.setting import Setting
-from frdiff.wrapped import Wrapped
 
 __all__ = [
     "Batch",

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frdiff.calls import sample_in
+from frdiff.network.calls import sample_in
+from frdiff.network.trees import filled, form_of, tensors_in
+from frdiff.network.wrapped import Wrapped
 from frdiff.search.subject import Subject, altered_scores
-from frdiff.trees import filled, form_of, tensors_in
-from frdiff.wrapped import Wrapped
 
 __all__ = ["Tape", "taped"]
 

@@ -7,9 +7,9 @@ from importlib.metadata import version
 
 import numpy as np
 
-from frdiff.levels import noise_coordinates
 from frdiff.policy import Origin, Policy, RangePolicy, TablePolicy, config_hash
 from frdiff.policy.conditions import GUIDANCE
+from frdiff.schedulers.levels import noise_coordinates
 from frdiff.search.guide import Guide
 from frdiff.search.learn import Learnt
 from frdiff.search.measure import Measure, standard_error, worst_middle

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from frdiff.schedulers import crossed
+from frdiff.schedulers.named import crossed
 from frdiff.search.climb import climb
 from frdiff.search.measure import Measure, worst_middle
 from frdiff.search.options import Options

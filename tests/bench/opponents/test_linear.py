@@ -15,7 +15,7 @@ from conftest import SCHEDULER
 from frdiff.bench.opponents.forms import euler, linear_form
 from frdiff.bench.opponents.levels import levels_of, noise_of, on_levels
 from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver
-from frdiff.flow import FlowDPMScheduler, FlowUniPCScheduler
+from frdiff.schedulers.flow import FlowDPMScheduler, FlowUniPCScheduler
 
 STEPS = 6
 KARRAS = {"use_karras_sigmas": True}

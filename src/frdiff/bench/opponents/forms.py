@@ -19,7 +19,7 @@ def euler(levels: Tensor) -> LinearSolver:
 
 
 def linear_form(scheduler: SchedulerMixin, steps: int) -> LinearSolver:
-    """The linear solver that a deterministic scheduler of diffusers or of `frdiff.flow` is.
+    """The linear solver that a scheduler is, of diffusers or of `frdiff.schedulers.flow`.
 
     It steps from a unit vector for the first sample, and gets one more for every score.
 

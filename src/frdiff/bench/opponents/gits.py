@@ -19,7 +19,7 @@ from frdiff.bench.opponents.forms import euler
 from frdiff.bench.opponents.levels import levels_of, noise_of
 from frdiff.bench.opponents.linear import LinearScheduler
 from frdiff.bench.opponents.loops import final_latents
-from frdiff.schedulers import is_flow
+from frdiff.schedulers.named import is_flow
 from frdiff.search.subject import Batch, PipelineSubject, scheduler_of
 
 __all__ = ["COEFFICIENT", "TEACHER", "cheapest_path", "gits_levels", "step_costs"]

@@ -18,11 +18,11 @@ from diffusers import DiffusionPipeline, DiTPipeline
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from frdiff.calls import first_input, tensor_of
-from frdiff.clock import Clock
-from frdiff.denoisers import find_denoisers
-from frdiff.trees import mapped
-from frdiff.wrapped import Wrapped
+from frdiff.network.calls import first_input, tensor_of
+from frdiff.network.denoisers import find_denoisers
+from frdiff.network.trees import mapped
+from frdiff.network.wrapped import Wrapped
+from frdiff.schedulers.clock import Clock
 
 __all__ = ["adaptive_guidance"]
 

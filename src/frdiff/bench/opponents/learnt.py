@@ -20,8 +20,8 @@ from frdiff.bench.opponents.freedom import ALL, Freedom, Parameters
 from frdiff.bench.opponents.levels import noise_of
 from frdiff.bench.opponents.linear import LinearScheduler, LinearSolver
 from frdiff.bench.opponents.loops import converged_latents, final_latents, in_parts
-from frdiff.denoisers import frozen
-from frdiff.schedulers import is_flow
+from frdiff.network.denoisers import frozen
+from frdiff.schedulers.named import is_flow
 from frdiff.search.subject import Batch, PipelineSubject, scheduler_of
 
 __all__ = ["PASSES", "RATES", "STARTS", "best_of", "learn", "learnt_solver", "loss_of"]

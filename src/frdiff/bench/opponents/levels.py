@@ -15,9 +15,9 @@ import torch
 from diffusers import SchedulerMixin
 from torch import Tensor
 
-from frdiff.levels import lay_levels
-from frdiff.schedulers import is_flow
-from frdiff.wrapped import Wrapped
+from frdiff.network.wrapped import Wrapped
+from frdiff.schedulers.levels import lay_levels
+from frdiff.schedulers.named import is_flow
 
 __all__ = ["Noise", "levels_of", "noise_of", "on_levels"]
 
@@ -83,7 +83,7 @@ def levels_of(scheduler: SchedulerMixin) -> Tensor:
 
 @contextmanager
 def on_levels(scheduler: SchedulerMixin, levels: Sequence[float]) -> Iterator[None]:
-    """Within, a scheduler of diffusers or of `frdiff.flow` steps over these levels.
+    """Within, a scheduler of diffusers or of `frdiff.schedulers.flow` steps over these levels.
 
     The model is told the exact times, not rounded ones.
 

@@ -9,13 +9,13 @@ from diffusers import SchedulerMixin
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from frdiff.calls import tensor_of
-from frdiff.clock import Clock
-from frdiff.schedulers import CONVERGED_STEPS, converging
+from frdiff.network.calls import tensor_of
+from frdiff.network.wrapped import Wrapped
+from frdiff.schedulers.clock import Clock
+from frdiff.schedulers.named import CONVERGED_STEPS, converging
 from frdiff.search.space import in_full
 from frdiff.search.subject import Batch, PipelineSubject
 from frdiff.setting import Setting
-from frdiff.wrapped import Wrapped
 
 __all__ = ["converged_latents", "final_latents", "in_parts"]
 

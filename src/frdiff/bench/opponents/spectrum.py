@@ -18,10 +18,10 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from frdiff.bench.opponents.chebyshev import BLEND, forecast_weights
-from frdiff.clock import Clock
-from frdiff.denoisers import find_denoisers
-from frdiff.trees import filled, form_of, tensors_in
-from frdiff.wrapped import Wrapped
+from frdiff.network.denoisers import find_denoisers
+from frdiff.network.trees import filled, form_of, tensors_in
+from frdiff.network.wrapped import Wrapped
+from frdiff.schedulers.clock import Clock
 
 __all__ = ["is_evaluated", "spectrum"]
 
