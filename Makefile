@@ -15,7 +15,7 @@ test: check  ## Lint, types and all tests, one process a core; those of Ray shar
 	$(BIN)/pytest --numprocesses auto --dist loadgroup
 
 test-fast: check  ## The same without slow tests and the bench's.
-	$(BIN)/pytest --numprocesses auto --dist loadgroup -m "not slow" --ignore tests/bench
+	$(BIN)/pytest --numprocesses auto --dist loadgroup -m "not slow" --ignore tests/evaluation
 
 check: $(READY)
 	$(BIN)/ruff check .

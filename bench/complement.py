@@ -29,10 +29,10 @@ from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
 from frdiff.search.options import Options
 from frdiff.search.outset import learner_of, space_of, truth_of
-from frdiff.search.prices import Prices
 from frdiff.search.samples import BATCH, halves_of
+from frdiff.search.schedules.prices import Prices
+from frdiff.search.schedules.space import Space, table_of
 from frdiff.search.solvers import solvers_of
-from frdiff.search.space import Space, table_of
 from frdiff.search.subject import Batch, PipelineSubject, work_on
 from frdiff.search.tuner import WORTH, Learner
 from frdiff.search.within import Candidate, search_within

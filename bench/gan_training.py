@@ -27,8 +27,8 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from frdiff.bench.embedder import ShippedEmbedder, load_embedder
-from frdiff.bench.metrics import frechet_distance
+from frdiff.evaluation.embedder import ShippedEmbedder, load_embedder
+from frdiff.evaluation.metrics import frechet_distance
 from frdiff.frames import StyleGenerator
 
 sys.path.append(str(Path(__file__).parents[1]))

@@ -20,7 +20,7 @@ import torch
 from shipped import At, options_of, tell, track, tuned_setting
 
 import frdiff
-from frdiff.bench.suites import suite_of
+from frdiff.evaluation.suites import suite_of
 from frdiff.models import shipped_folder
 from frdiff.schedulers.named import is_flow
 from frdiff.search.measure import decibels, middle

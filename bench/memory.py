@@ -25,8 +25,8 @@ import torch
 from shipped import options_of, tell, track
 
 import frdiff
-from frdiff.bench.runner import choose_prompts
 from frdiff.budget import LADDER
+from frdiff.evaluation.runner import choose_prompts
 from frdiff.models import INPUTS, shipped_captions
 from frdiff.policy import UniformPolicy
 from frdiff.search.measure import decibels

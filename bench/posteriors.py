@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import frdiff
 from frdiff import posteriors
-from frdiff.bench.records import about_here
+from frdiff.evaluation.results.records import about_here
 
 sys.path.append(str(Path(__file__).parents[1]))
 

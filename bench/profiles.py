@@ -14,7 +14,7 @@ import torch
 from guidance import quality
 from shipped import At, options_of, track, tuned_setting
 
-from frdiff.bench.suites import suite_of
+from frdiff.evaluation.suites import suite_of
 from frdiff.models import shipped_folder, shipped_policies
 from frdiff.models.named import Measured, Profiles, chosen
 from frdiff.setting import Setting

@@ -16,9 +16,9 @@ from diffusers import DiffusionPipeline
 from rich.console import Console
 
 import frdiff
-from frdiff.bench.runner import choose_prompts
-from frdiff.bench.suites import suite_of
 from frdiff.compare import psnr
+from frdiff.evaluation.runner import choose_prompts
+from frdiff.evaluation.suites import suite_of
 from frdiff.models import GUIDANCE, INPUTS, shipped_captions
 from frdiff.policy import Policy
 from frdiff.sampling import sample

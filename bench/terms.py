@@ -26,10 +26,10 @@ from frdiff.schedulers.named import is_flow
 from frdiff.search.journal import Journal
 from frdiff.search.options import Options
 from frdiff.search.outset import space_of
-from frdiff.search.record import elements_of
-from frdiff.search.shapes import Shape
-from frdiff.search.space import Space
+from frdiff.search.schedules.shapes import Shape
+from frdiff.search.schedules.space import Space
 from frdiff.search.subject import Batch, PipelineSubject, altered_scores
+from frdiff.search.weights.record import elements_of
 from frdiff.setting import Setting
 
 TERMS = {

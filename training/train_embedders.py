@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from frdiff.bench.embedder import Embedder, EmbedderConfig
+from frdiff.evaluation.embedder import Embedder, EmbedderConfig
 from training.data import motifs
 from training.loop import train
 from training.train_digits import digits

@@ -16,9 +16,9 @@ from diffusers import DiffusionPipeline
 from matplotlib.figure import Figure
 
 import frdiff
-from frdiff.bench.analysis import Analysis, analyze, prompts_for
+from frdiff.evaluation.analysis import Analysis, analyze, prompts_for
 from frdiff.schedulers.levels import noise_coordinates
-from frdiff.search.follow import Path as Trail
+from frdiff.search.weights.follow import Path as Trail
 
 MODEL, POLICY, GUIDANCE, PICTURES = "emoji", "dpm++-25-speedup-3", 5.0, 8
 CONVERGED, FEW = 150, 8

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from command_line import run
-from frdiff.bench.results import add_result, results_path
+from frdiff.evaluation.results.files import add_result, results_path
 from made_results import fidelity
 
 

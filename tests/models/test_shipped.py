@@ -8,10 +8,10 @@ import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionPipeline
 
 import frdiff
-from frdiff.bench.embedder import load_embedder
-from frdiff.bench.metrics import frechet_distance
 from frdiff.compare import psnr
 from frdiff.cost import first_call_cost
+from frdiff.evaluation.embedder import load_embedder
+from frdiff.evaluation.metrics import frechet_distance
 from frdiff.models import (
     GUIDANCE,
     INPUTS,

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from frdiff.search.climb import climb
+from frdiff.search.schedules.climb import climb
 
 
 def distance(planted):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from frdiff.bank.forecast import extrapolation_weights
-from frdiff.search.fit import fit_weights, forecast_error
+from frdiff.search.weights.fit import fit_weights, forecast_error
 
 
 def gram(*vectors):

@@ -10,14 +10,14 @@ from conftest import ddim, make_dit_pipe, make_pipe
 from frdiff.engines import local_engine
 from frdiff.network.calls import tensor_of
 from frdiff.sampling import set_scheduler
-from frdiff.search.follow import Path, follow, outset_of, walked
-from frdiff.search.guide import Guide, followed
-from frdiff.search.influence import responses
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
-from frdiff.search.space import in_full
-from frdiff.search.spread import Spread
+from frdiff.search.schedules.space import in_full
+from frdiff.search.schedules.spread import Spread
 from frdiff.search.subject import Batch, PipelineSubject, work_on
+from frdiff.search.weights.follow import Path, follow, outset_of, walked
+from frdiff.search.weights.guide import Guide, followed
+from frdiff.search.weights.influence import responses
 from frdiff.setting import Setting
 
 BATCH = Batch(0, ("1", "2", "3"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frdiff.policy import TablePolicy
-from frdiff.search.freedoms import Freedoms, Kinds
+from frdiff.search.weights.freedoms import Freedoms, Kinds
 
 LEVELS = [4.0, 3.0, 2.0, 1.0, 0.0]
 KINDS = Kinds(LEVELS, samples=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from frdiff.search.hearing import Hearing
+from frdiff.search.weights.hearing import Hearing
 
 SAMPLE = torch.tensor([[1.0], [2.0]])
 BOTH = torch.cat([SAMPLE, SAMPLE])

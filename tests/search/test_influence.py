@@ -7,7 +7,7 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from conftest import ddim, make_pipe
 from frdiff.network.calls import tensor_of
 from frdiff.sampling import set_scheduler
-from frdiff.search.influence import influences
+from frdiff.search.weights.influence import influences
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from torch import nn
 
 from conftest import ddim, loop, make_dit_pipe, make_unet
 from frdiff.policy import TablePolicy
-from frdiff.search.learn import LOOKS, learn_table
 from frdiff.search.measure import decibels
-from frdiff.search.space import in_full
+from frdiff.search.schedules.space import in_full
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
+from frdiff.search.weights.learn import LOOKS, learn_table
 from frdiff.setting import Setting
 
 STEPS = 4

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from frdiff.bank.forecast import extrapolation_weights
-from frdiff.search.fit import fit_weights, forecast_error
-from frdiff.search.paths import gap_costs, shortest_path, step_sizes
+from frdiff.search.schedules.paths import gap_costs, shortest_path, step_sizes
+from frdiff.search.weights.fit import fit_weights, forecast_error
 
 
 def total(cost, keyframes):

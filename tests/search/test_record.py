@@ -4,9 +4,9 @@ import torch
 
 from conftest import ddim, loop, make_dit_pipe, make_unet
 from frdiff.policy import KeyframePolicy, TablePolicy
-from frdiff.search.prices import MOST_MOVING, Prices
-from frdiff.search.record import Recording, record
+from frdiff.search.schedules.prices import MOST_MOVING, Prices
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
+from frdiff.search.weights.record import Recording, record
 from frdiff.setting import Setting
 
 

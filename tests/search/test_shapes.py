@@ -1,7 +1,7 @@
 import itertools
 from dataclasses import replace
 
-from frdiff.search.shapes import POWERS, Shape, affordable, ladder, neighbours
+from frdiff.search.schedules.shapes import POWERS, Shape, affordable, ladder, neighbours
 
 
 def test_a_budget_is_spent_and_never_exceeded():

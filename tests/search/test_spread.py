@@ -5,7 +5,7 @@ import pytest
 
 from conftest import ddim, make_pipe
 from frdiff.sampling import set_scheduler
-from frdiff.search.spread import LIFTS, POWERS, STARTS, Spread, ranked_spreads
+from frdiff.search.schedules.spread import LIFTS, POWERS, STARTS, Spread, ranked_spreads
 
 OWN = [2.0, 0.5, 0.0, -1.0, -3.0]
 

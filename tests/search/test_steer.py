@@ -10,11 +10,11 @@ from torch import nn
 from conftest import ddim, loop, make_dit_pipe, make_unet
 from frdiff.policy import TablePolicy
 from frdiff.sampling import set_scheduler
-from frdiff.search.fit import fit_robust
-from frdiff.search.record import record
-from frdiff.search.space import in_full
-from frdiff.search.steer import steered_weights
+from frdiff.search.schedules.space import in_full
 from frdiff.search.subject import Batch, LoopSubject, PipelineSubject
+from frdiff.search.weights.fit import fit_robust
+from frdiff.search.weights.record import record
+from frdiff.search.weights.steer import steered_weights
 from frdiff.setting import Setting
 
 STEPS, KEYFRAMES = 12, (0, 2, 5, 9, 11)

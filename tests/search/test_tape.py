@@ -6,7 +6,7 @@ import pytest
 from conftest import make_dit_pipe
 from frdiff.policy import TablePolicy
 from frdiff.search.subject import Batch, PipelineSubject
-from frdiff.search.tape import taped
+from frdiff.search.weights.tape import taped
 from frdiff.setting import Setting
 
 STEPS = 5

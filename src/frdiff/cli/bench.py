@@ -68,7 +68,7 @@ def bench(
     """Measure every method side by side; what is measured already is skipped."""
     if not everything:
         check_with(context, ["samples", "inception"], "--all")
-    session = _extra("frdiff.bench.session")
+    session = _extra("frdiff.evaluation.session")
     from frdiff.engines import Place
     from frdiff.models import shipped_folder
 
@@ -115,7 +115,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one self-contained HTML page from the results of `frdiff bench`."""
-    pages = _extra("frdiff.bench.report")
+    pages = _extra("frdiff.evaluation.page.report")
     with progress("drawing figures"):
         shown = pages.write_report(results, output, gpu)
     for line in shown.errors:
@@ -188,7 +188,10 @@ def analyze(
 
     The pictures lie beside the results of `frdiff bench`, and `frdiff report` shows them.
     """
-    analysis, drawing = _extra("frdiff.bench.analysis"), _extra("frdiff.bench.analysis_figures")
+    analysis, drawing = (
+        _extra("frdiff.evaluation.analysis"),
+        _extra("frdiff.evaluation.page.analysis_figures"),
+    )
     pipe = open_model(model, device)
     drawn = analysis.prompts_for(model, prompts or (), pictures, seed)
     check_drawing(pipe, drawn, guidance)

@@ -21,16 +21,16 @@ from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_int, checked_list, quote
 from frdiff.sampling import check_inputs
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
-from frdiff.search.guide import Guide, followed
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
 from frdiff.search.options import Goal, Options, Words, sorted_out
 from frdiff.search.outset import learner_of, space_of, targets_of, truth_of
 from frdiff.search.samples import halves_of, scales_of
+from frdiff.search.schedules.space import Space
 from frdiff.search.solvers import Truth, solvers_of
-from frdiff.search.space import Space
 from frdiff.search.subject import Batch, Job, Loop, LoopSubject, PipelineSubject, Subject, work_on
 from frdiff.search.tuner import Tuned, Tuner, versions
+from frdiff.search.weights.guide import Guide, followed
 from frdiff.search.within import Candidate
 
 __all__ = ["OnEvent", "Progress", "tune"]

@@ -11,13 +11,13 @@ import numpy as np
 
 from frdiff.engines import Engine, in_order
 from frdiff.policy.checks import check_float, checked_list
-from frdiff.search.follow import walked
 from frdiff.search.journal import Journal
 from frdiff.search.subject import Batch, Drawn, Job, drawing
+from frdiff.search.weights.follow import walked
 from frdiff.setting import Setting
 
 if TYPE_CHECKING:
-    from frdiff.search.guide import Guide
+    from frdiff.search.weights.guide import Guide
 
 __all__ = [
     "Measure",

@@ -13,15 +13,15 @@ from frdiff.engines import Engine, in_order
 from frdiff.policy import RangePolicy, TablePolicy, Targets, loads
 from frdiff.policy.checks import check_float, checked_list
 from frdiff.search.journal import Journal
-from frdiff.search.learn import Learnt, learn_table
 from frdiff.search.measure import Measure, digest_of
 from frdiff.search.options import Options
-from frdiff.search.record import Recording, record
+from frdiff.search.schedules.space import Space, in_full, table_of
 from frdiff.search.solvers import Lengths, Truth, converged
-from frdiff.search.space import Space, in_full, table_of
-from frdiff.search.steer import steered_weights
 from frdiff.search.subject import Batch, Job, Subject, drawing
 from frdiff.search.tuner import AGREED, RECORDED, Learner
+from frdiff.search.weights.learn import Learnt, learn_table
+from frdiff.search.weights.record import Recording, record
+from frdiff.search.weights.steer import steered_weights
 from frdiff.setting import Setting
 
 __all__ = ["learner_of", "space_of", "targets_of", "truth_of"]
@@ -137,7 +137,7 @@ def truth_of(
 def learner_of(
     subject: Subject, measure: Measure, notes: Journal, on_round: Callable[[float], None]
 ) -> Learner:
-    """What learns tables, each once for a journal; see `frdiff.search.learn`.
+    """What learns tables, each once for a journal; see `frdiff.search.weights.learn`.
 
     Args:
         measure: whose samples it learns from.

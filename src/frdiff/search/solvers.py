@@ -20,7 +20,7 @@ from frdiff.schedulers.named import (
     is_flow,
 )
 from frdiff.search.measure import decibels, middle
-from frdiff.search.space import in_full
+from frdiff.search.schedules.space import in_full
 from frdiff.search.subject import Batch, PipelineSubject, Subject, scheduler_of
 from frdiff.setting import Setting
 

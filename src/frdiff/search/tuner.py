@@ -10,15 +10,15 @@ import numpy as np
 from frdiff.policy import Origin, Policy, RangePolicy, TablePolicy, config_hash
 from frdiff.policy.conditions import GUIDANCE
 from frdiff.schedulers.levels import noise_coordinates
-from frdiff.search.guide import Guide
-from frdiff.search.learn import Learnt
 from frdiff.search.measure import Measure, standard_error, worst_middle
 from frdiff.search.options import Options
 from frdiff.search.room import calls_in, fitted
-from frdiff.search.shapes import Shape, affordable
+from frdiff.search.schedules.shapes import Shape, affordable
+from frdiff.search.schedules.space import Space, table_of
 from frdiff.search.solvers import Truth
-from frdiff.search.space import Space, table_of
 from frdiff.search.subject import LoopSubject, Subject, guidance_range, scheduler_of
+from frdiff.search.weights.guide import Guide
+from frdiff.search.weights.learn import Learnt
 from frdiff.search.within import (
     Candidate,
     OnFound,

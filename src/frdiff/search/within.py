@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from frdiff.schedulers.named import crossed
-from frdiff.search.climb import climb
 from frdiff.search.measure import Measure, worst_middle
 from frdiff.search.options import Options
-from frdiff.search.shapes import Shape, affordable, ladder, neighbours
-from frdiff.search.space import Space, table_of
+from frdiff.search.schedules.climb import climb
+from frdiff.search.schedules.shapes import Shape, affordable, ladder, neighbours
+from frdiff.search.schedules.space import Space, table_of
 from frdiff.setting import Setting
 
 __all__ = ["Candidate", "OnFound", "OutOfReachError", "fewer_steps", "search_within"]

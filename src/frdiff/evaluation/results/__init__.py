@@ -1,0 +1,1 @@
+"""What was measured: records in their files, and what they say together."""

@@ -1,0 +1,1 @@
+"""Where keyframes lie, and at which noise levels: shapes, paths, climbs, and what they cost."""
