@@ -79,7 +79,8 @@ class Options:
             jumps steered towards where the full run leads, steps in full weighed so that they end
             where the converged solution passes, see `frdiff.search.weights.follow`, and at last the
             numbers of the best learnt, see `frdiff.search.weights.learn`; extrapolated otherwise).
-            Mixing weights are not among them: what a reuse step's score would be, no full run shows.
+            Mixing weights are not among them: what a reuse step's score would be, no full run
+            shows.
         targets: see `Policy`. Where `"all"` finds none, or MACs cannot be counted, steps between
             keyframes are jumps only, with a warning.
         overhead: time of a step with stored features that its MACs do not show, as a share of a

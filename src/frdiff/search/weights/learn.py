@@ -13,7 +13,8 @@ pipeline, and in no more memory than sampling; and it takes a small part of the 
 Adam does (`docs/search.md`).
 
 What is learnt of each keyframe (`frdiff.search.weights.freedoms`): the weights of the scores, which
-may sum to anything, since a step is as long as its score; the weight of the sample; the noise level.
+may sum to anything, since a step is as long as its score; the weight of the sample; the noise
+level.
 """
 
 import itertools

@@ -3,9 +3,8 @@
 Scores of jumps are predicted and miss a little, and what they have missed cannot be undone. But
 every solver's step is linear in its score, so how far the sample has strayed from the full run's
 is known at every step (`frdiff.search.weights.influence`), and the step's own weights can make up
-for it:
-those of the scores that a jump predicts from, and at a keyframe those of its own score and of
-earlier ones. It is what UniPC's corrector does (Zhao et al., NeurIPS 2023, arXiv 2302.04867,
+for it: those of the scores that a jump predicts from, and at a keyframe those of its own score and
+of earlier ones. It is what UniPC's corrector does (Zhao et al., NeurIPS 2023, arXiv 2302.04867,
 section 3.1), for any solver, over several steps, and fitted to the model: in closed form, in one
 run.
 """
