@@ -19,7 +19,7 @@ from frdiff.models.named import RULES
 from frdiff.policy import Policy
 from frdiff.schedulers.named import interchangeable, set_scheduler
 from frdiff.search import tune
-from frdiff.search.api import Progress
+from frdiff.search.account import Progress
 from frdiff.search.within import Candidate
 from frdiff.setting import Setting
 
@@ -113,7 +113,8 @@ class Search:
     seconds are measured.
 
     Attributes:
-        doing, done, total: how far it is.
+        doing: what is done now.
+        done, total: how far it is, in full runs of the samples.
         points: what is on the plot, the full run first.
         policy: what was found; None before and if nothing was.
         stopped: whether it was, before it found one.
@@ -126,8 +127,8 @@ class Search:
     question: Question
     stop: Lease
     doing: str = "opening the model"
-    done: int = 0
-    total: int = 0
+    done: float = 0.0
+    total: float = 0.0
     points: list[Measured] = field(default_factory=list)
     policy: Policy | None = None
     stopped: bool = False
@@ -181,7 +182,7 @@ class Search:
 
         def on_event(now: Progress) -> None:
             pace.check()
-            self.doing, self.done, self.total = now.doing, now.done, now.total
+            self.doing, self.done, self.total = now.doing, now.runs, now.all_runs
             if now.candidate is not None and self._joins(now.candidate):
                 self._show(gauge, now.candidate.found_by, "frdiff", now.candidate.setting, pace)
 

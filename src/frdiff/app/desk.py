@@ -176,7 +176,7 @@ def _searched(
     shown: Sequence[object] = ()
     while not search.over.wait(GLANCE):
         stop.look()
-        now = search.doing, search.done, len(search.points)
+        now = search.doing, round(search.done), len(search.points)
         if now != shown:
             grown = not shown or now[2] != shown[2]
             yield Found(_status(search), _plot(search) if grown else None)
@@ -191,10 +191,10 @@ def _searched(
 
 
 def _status(search: Search) -> str:
-    told = (
-        f"{search.doing} ({search.done} of about {search.total})" if search.total else search.doing
-    )
-    return message(told, share=search.done / search.total if search.total else None)
+    if not search.total:
+        return message(search.doing)
+    told = f"{search.doing} ({search.done:.0f} of about {search.total:.0f} full runs)"
+    return message(told, share=search.done / search.total)
 
 
 def _plot(search: Search) -> str:

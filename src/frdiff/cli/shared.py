@@ -28,6 +28,7 @@ UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": MIB, "GiB": 2**30}
 SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*(|B|KiB|MiB|GiB)\s*")
 DEFAULT_STEPS = 25
 HEARTBEAT = 5.0  # seconds between lines of progress where no bar can move
+MINUTE = 60  # seconds
 MAX_REASON = 300
 out = Console()
 err = Console(stderr=True)
@@ -109,9 +110,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 class Show(Protocol):
-    """Shows what a command is doing, and how much of how much is done."""
+    """Shows what a command is doing, and how much of how much is done, in some unit."""
 
-    def __call__(self, doing: str, done: int = 0, total: int | None = None) -> None: ...
+    def __call__(
+        self, doing: str, done: float = 0, total: float | None = None, unit: str = ""
+    ) -> None: ...
 
 
 @contextmanager
@@ -127,8 +130,9 @@ def _bar(doing: str) -> Iterator[Show]:
     with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
         task = bar.add_task(escape(doing), total=None)
 
-        def show(doing: str, done: int = 0, total: int | None = None) -> None:
-            bar.update(task, description=escape(doing), completed=done, total=total)
+        def show(doing: str, done: float = 0, total: float | None = None, unit: str = "") -> None:
+            said = f"{doing}, {unit}" if unit else doing
+            bar.update(task, description=escape(said), completed=done, total=total)
 
         yield show
 
@@ -136,23 +140,25 @@ def _bar(doing: str) -> Iterator[Show]:
 @contextmanager
 def _lines(doing: str) -> Iterator[Show]:
     """A line every `HEARTBEAT` seconds, however long what is shown takes."""
-    now: tuple[str, int, int | None] = doing, 0, None
+    now: tuple[str, float, float | None, str] = doing, 0, None, ""
     began = time.monotonic()
-    first: tuple[float, int] | None = None  # when it was known how much there is, and what was done
+    first: tuple[float, float] | None = (
+        None  # when the total was known, and what was done
+    )
     over = Event()
 
-    def show(doing: str, done: int = 0, total: int | None = None) -> None:
+    def show(doing: str, done: float = 0, total: float | None = None, unit: str = "") -> None:
         nonlocal now, first
-        now = doing, done, total
+        now = doing, done, total, f" {unit}" if unit else ""
         if first is None and total is not None:
             first = time.monotonic(), done
 
     def speak() -> None:
         while not over.wait(HEARTBEAT):
-            line, done, total = now
+            line, done, total, unit = now
             said = f"{time.monotonic() - began:.0f} s: {line}"
             if total is not None:
-                said += f" ({done} of {total}{_left(first, done, total)})"
+                said += f" ({done:.0f} of {total:.0f}{unit}{_left(first, done, total)})"
             err.print(said, soft_wrap=True, markup=False, highlight=False)
 
     speaker = Thread(target=speak, daemon=True)
@@ -164,12 +170,12 @@ def _lines(doing: str) -> Iterator[Show]:
         speaker.join()
 
 
-def _left(first: tuple[float, int] | None, done: int, total: int) -> str:
+def _left(first: tuple[float, float] | None, done: float, total: float) -> str:
     """How long the rest takes at the pace since what was done `first`, as soon as that is known."""
     if first is None or not first[1] < done < total:
         return ""
-    pace = (time.monotonic() - first[0]) / (done - first[1])
-    return f", {pace * (total - done):.0f} s left"
+    left = (time.monotonic() - first[0]) / (done - first[1]) * (total - done)
+    return f", {left:.0f} s left" if left < 2 * MINUTE else f", {left / MINUTE:.0f} min left"
 
 
 def on_workers(count: int) -> str:

@@ -35,7 +35,7 @@ from frdiff.cli.shared import (
 
 if TYPE_CHECKING:
     from frdiff.policy import Policy
-    from frdiff.search.api import Progress
+    from frdiff.search.account import Progress
     from frdiff.search.within import Candidate
 
 # What is asked of a search, and what says nothing to one by gates or without stored features.
@@ -181,7 +181,7 @@ def tune(
                     log(now.candidate, now.done)
                     best[:] = [max([*best, now.candidate], key=lambda one: one.quality)]
                     line += f"; best {best[0].quality:.1f} dB"
-                show(line, now.done, now.total)
+                show(line, now.runs, now.all_runs, "full runs")
 
             found = search(
                 pipe,

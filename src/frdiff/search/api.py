@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -20,6 +20,7 @@ from frdiff.policy import config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_int, checked_list, quote
 from frdiff.sampling import check_inputs
+from frdiff.search.account import Account, OnEvent, Progress
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
@@ -29,33 +30,14 @@ from frdiff.search.samples import halves_of, scales_of
 from frdiff.search.schedules.space import Space
 from frdiff.search.solvers import Truth, solvers_of
 from frdiff.search.subject import Batch, Job, Loop, LoopSubject, PipelineSubject, Subject, work_on
-from frdiff.search.tuner import Tuned, Tuner, versions
+from frdiff.search.tuner import Tuned, Tuner, about, versions
 from frdiff.search.weights.guide import Guide, followed
 from frdiff.search.within import Candidate
+from frdiff.setting import Setting
 
 __all__ = ["OnEvent", "Progress", "tune"]
 
 SEARCHES = 5  # to find out which budget keeps a quality
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a search is.
-
-    Attributes:
-        doing: what was done last.
-        done: policies measured, or iterations made; not above `total` but for a few.
-        total: expected.
-        candidate: the policy measured.
-    """
-
-    doing: str
-    done: int
-    total: int
-    candidate: Candidate | None = None
-
-
-OnEvent = Callable[[Progress], None]
 
 
 def tune(
@@ -99,7 +81,7 @@ def tune(
             needed.
         denoiser, scheduler: of a function: the network that it calls, and what it steps.
         journal: a file that keeps what was measured; a search that was killed goes on from it.
-        on_event: called with the progress after each policy measured.
+        on_event: called with the progress whenever something was drawn or measured.
         words: what is asked for, one of `budget`, `speedup`, `min_psnr` and `pareto`, see `Goal`;
             how to search (`allow_scheduler`, `vary`, `targets`, `samples`, `seed`, `max_bytes` and
             others), see `Options`; and where (`engine`, `workers`, `resources_per_worker`,
@@ -137,10 +119,11 @@ def tune(
     }
     notes = Journal(None if journal is None else Path(journal), identity)
     subject = subject.settled(num_steps, halves[0][0])
+    account = Account(on_event, options.samples, about(len(shares) or SEARCHES, bool(scales)))
     space = space_of(subject, num_steps, solvers, halves[0][0], wanted, options, notes)
     with engine_of(work_on(subject), place) as work:
-        hunt = Hunt(subject, space, halves, notes, work, goal, options)
-        found = _searched(hunt, shares, on_event)
+        hunt = Hunt(subject, space, halves, notes, work, goal, options, account)
+        found = _searched(hunt, shares)
     policies = [tuned.policy for tuned in found]
     return policies if goal.pareto else policies[0]
 
@@ -162,37 +145,46 @@ class Hunt:
     work: Engine[Job, Any]
     goal: Goal
     options: Options
+    account: Account
 
 
-def _searched(hunt: Hunt, shares: Sequence[float], on_event: OnEvent) -> list[Tuned]:
+def _searched(hunt: Hunt, shares: Sequence[float]) -> list[Tuned]:
     """What was found within each share of the full run's cost, or for the least quality."""
-    subject, notes, options, full = hunt.subject, hunt.notes, hunt.options, hunt.space.full
-    truth = truth_of(subject, hunt.space, hunt.halves[0][0], notes, hunt.work)
+    subject, notes, options, account = hunt.subject, hunt.notes, hunt.options, hunt.account
+    space, full = hunt.space, hunt.space.full
+    truth = truth_of(subject, space, hunt.halves[0][0], notes, hunt.work, account)
     _check_can_be_told(hunt.goal.min_psnr, truth)
     guide = Guide(subject, notes, followed(hunt.halves[0]), hunt.work)
+
+    def on_drawn(setting: Setting, samples: int) -> None:
+        if setting == truth.setting:
+            account.doing = "drawing the converged solution"
+        account.drawn(space.cost(setting) / full, samples)
+
     calibration, held_out = (
-        Measure(hunt.work, truth.setting, half, notes, name, subject.peak, guide)
+        Measure(hunt.work, truth.setting, half, notes, name, subject.peak, guide, on_drawn)
         for half, name in zip(hunt.halves, ("calibration", "held-out"), strict=True)
     )
     budgets = [full * share for share in shares]
 
-    def on_round(share: float) -> None:
-        on_event(Progress(f"learning weights, {share:.0%}", len(calibration.asked), total))
-
-    learner = learner_of(subject, calibration, notes, on_round)
+    learner = learner_of(subject, calibration, notes, full, account)
     chosen = (learner, guide) if "weights" in options.vary else (None, None)
-    tuner = Tuner(subject, hunt.space, calibration, held_out, truth, options, *chosen)
+    tuner = Tuner(subject, space, calibration, held_out, truth, options, *chosen)
     asked = budgets or [full / 2] * SEARCHES
-    total = sum(options.evaluations or tuner.evaluations(budget) for budget in asked)
+    account.total = sum(options.evaluations or tuner.evaluations(budget) for budget in asked)
+    account.all_runs = tuner.expected_runs(asked)
+    if options.method == "gates":
+        account.all_runs += len(asked) * ITERATIONS * RUNS / options.samples
 
     def on_found(candidate: Candidate, left: int) -> None:
-        on_event(Progress(candidate.found_by, len(calibration.asked), total, candidate))
+        account.done = len(calibration.asked)
+        account.tell(candidate.found_by, candidate)
 
     if options.method == "gates":
         found = []
         for budget in budgets:
             count = tuner.keyframes_within(budget)
-            found.append(tuner.by_gates(budget, *_keyframes_learnt(hunt, count, on_event)))
+            found.append(tuner.by_gates(budget, *_keyframes_learnt(hunt, count)))
     elif hunt.goal.min_psnr is not None:
         found = [tuner.cheapest(hunt.goal.min_psnr, options.evaluations, on_found)]
     else:
@@ -211,22 +203,26 @@ def _check_can_be_told(min_psnr: float | None, truth: Truth) -> None:
         )
 
 
-def _keyframes_learnt(hunt: Hunt, count: int, on_event: OnEvent) -> tuple[list[int], float]:
+def _keyframes_learnt(hunt: Hunt, count: int) -> tuple[list[int], float]:
     """So many keyframes by learnt gates, and what they cost in full runs of the half."""
-    full, notes = hunt.space.full, hunt.notes
+    full, notes, account = hunt.space.full, hunt.notes, hunt.account
     samples = [batch.part(i, i + 1) for batch in hunt.halves[0] for i in range(len(batch.prompts))]
     question = f"gates, {count} open"
     if question not in notes:
+
+        def on_iteration(done: int, loss: float, _: Any) -> None:
+            account.done, account.total = done, ITERATIONS
+            account.learning(done * RUNS / len(samples), f"gates, loss {loss:.2e}")
+
         logits = learn_gates(
             hunt.subject,
             full,
             samples,
             keyframes=count,
             targets=hunt.space.targets,
-            on_iteration=lambda done, loss, _: on_event(
-                Progress(f"gates, loss {loss:.2e}", done, ITERATIONS)
-            ),
+            on_iteration=on_iteration,
         )
+        account.learnt()
         notes[question] = sorted(np.argsort(-logits, kind="stable")[:count].tolist())
     learnt = checked_list("keyframes in the journal", notes[question])
     for keyframe in learnt:

@@ -46,6 +46,7 @@ class Measure:
         name: of the set, in the journal.
         peak: see `decibels`.
         guide: is told where the truth of the batches that it follows passes; None follows none.
+        on_drawn: called with a setting whenever a batch was drawn, and its number of samples.
 
     Attributes:
         asked: the settings measured or remembered on all batches, by digest, the truth not among
@@ -62,9 +63,11 @@ class Measure:
         name: str,
         peak: float | None,
         guide: "Guide | None" = None,
+        on_drawn: Callable[[Setting, int], None] = lambda setting, samples: None,
     ) -> None:
         self.engine = engine
         self.guide = guide
+        self.on_drawn = on_drawn
         self.truth = truth
         self.batches = batches
         self.journal = journal
@@ -84,7 +87,10 @@ class Measure:
             else drawing(self.truth, batch)
             for batch in self.batches
         ]
-        found = list(in_order(self.engine(jobs)))
+        found = []
+        for batch, drawn in zip(self.batches, in_order(self.engine(jobs)), strict=True):
+            found.append(drawn)
+            self.on_drawn(self.truth, len(batch.prompts))
         for number, batch in enumerate(self.batches):
             if self.guide is not None and batch in followed:
                 found[number], path = found[number]
@@ -151,6 +157,8 @@ class Measure:
         for place, drawn in self.engine([drawing(*jobs[name]) for name in new]):
             truth = true[questions[new[place]][1]].samples
             self.journal[new[place]] = decibels(truth, drawn.samples, self.peak)
+            setting, batch = jobs[new[place]]
+            self.on_drawn(setting, len(batch.prompts))
         return [
             tuple(value for number in range(count) for value in self._answer(setting, number))
             for setting in settings

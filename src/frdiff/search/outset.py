@@ -1,7 +1,7 @@
 """What a search begins with: its targets, what there is to choose from, the converged solution."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from frdiff.adapters import find_targets
 from frdiff.engines import Engine, in_order
 from frdiff.policy import RangePolicy, TablePolicy, Targets, loads
 from frdiff.policy.checks import check_float, checked_list
+from frdiff.search.account import Account
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure, digest_of
 from frdiff.search.options import Options
@@ -117,6 +118,7 @@ def truth_of(
     batch: Batch,
     notes: Journal,
     engine: Engine[Job, Any],
+    account: Account,
 ) -> Truth:
     """The converged solution, decided on a few samples, once for a journal."""
     few = batch.part(0, subject.per_call or AGREED)
@@ -124,9 +126,12 @@ def truth_of(
 
     def draws(settings: Sequence[Setting]) -> Iterator[np.ndarray]:
         jobs = [drawing(setting, few) for setting in settings]
-        return (drawn.samples for drawn in in_order(engine(jobs)))
+        for setting, drawn in zip(settings, in_order(engine(jobs)), strict=True):
+            account.drawn(space.cost(setting) / space.full, len(few.prompts))
+            yield drawn.samples
 
     if question not in notes:
+        account.tell("choosing a converged solution")
         found = converged(subject, space.num_steps, space.length, draws)
         setting = found.setting
         notes[question] = [setting.scheduler, setting.steps, found.agreement, found.drawn]
@@ -135,12 +140,13 @@ def truth_of(
 
 
 def learner_of(
-    subject: Subject, measure: Measure, notes: Journal, on_round: Callable[[float], None]
+    subject: Subject, measure: Measure, notes: Journal, full: int, account: Account
 ) -> Learner:
     """What learns tables, each once for a journal; see `frdiff.search.weights.learn`.
 
     Args:
         measure: whose samples it learns from.
+        full: steps of the full run.
     """
 
     def learn(setting: Setting, allowed: float) -> Learnt | None:
@@ -148,7 +154,12 @@ def learner_of(
         if question not in notes:
             wanted = [drawn.latents for drawn in measure.true]
             batches = measure.batches
+
+            def on_round(share: float) -> None:
+                account.learning(share * allowed / full, f"learning weights, {share:.0%}")
+
             found = learn_table(subject, setting, batches, wanted, allowed, on_round)
+            account.learnt()
             notes[question] = None if found is None else [found.policy.dumps(), found.spent]
         if notes[question] is None:
             return None

@@ -29,7 +29,7 @@ from frdiff.search.within import (
 from frdiff.setting import Setting
 from frdiff.version import __version__
 
-__all__ = ["AGREED", "RECORDED", "Learner", "Tuned", "Tuner", "versions"]
+__all__ = ["AGREED", "RECORDED", "Learner", "Tuned", "Tuner", "about", "versions"]
 
 RECORDED = 4  # samples of which full runs are recorded
 AGREED = 2  # samples from which the converged solution is chosen
@@ -40,9 +40,15 @@ WORTH = 4  # full runs, spent on policies of one budget
 RUNS = 29.5  # full runs that all takes: what is left of them is spent on learning the best
 RANGE = 10  # more of them for a range of guidance
 LEARNING = 4  # full runs, spent on that at least
+FINALISTS = 6  # about so many are measured on the other half as well
 LIBRARIES = ("diffusers", "torch")
 
 Learner = Callable[[Setting, float], Learnt | None]
+
+
+def about(budgets: int, is_range: bool) -> float:
+    """Full runs of one half that searches take, as far as is known before they begin."""
+    return budgets * (RUNS + (RANGE if is_range else 0))
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,17 @@ class Tuner:
         """How many policies are worth measuring, within a budget in full steps."""
         return max(round(WORTH * self.space.full / budget), 1)
 
+    def expected_runs(self, budgets: Sequence[float]) -> float:
+        """Full runs of the calibration half that searches within some budgets take, about."""
+        truths = total = self._truths / self.space.full
+        for budget in budgets:
+            known = self.evaluations(budget)
+            share = (self.options.evaluations or known) / known
+            measured = share * WORTH + FINALISTS * budget / self.space.full
+            left = max(about(1, self._is_range) - truths - measured, LEARNING)
+            total += measured + (0 if self.learner is None else share * left)
+        return total
+
     def within(self, budget: float, evaluations: int | None, on_found: OnFound) -> Tuned:
         """The best policy that costs at most `budget` full steps.
 
@@ -112,8 +129,7 @@ class Tuner:
         finalists = sum(candidate.cost for candidate in candidates) + 2 * candidates[-1].cost
         taken = self._spent() - before + (self._truths + finalists) / self.space.full
         share = evaluations / self.evaluations(budget)
-        total = RUNS + (RANGE if self._is_range else 0)
-        runs = share * max(total - taken, LEARNING)
+        runs = share * max(about(1, self._is_range) - taken, LEARNING)
         return self._decided(candidates + self._learnt(candidates, runs))
 
     @property
