@@ -7,8 +7,10 @@ import pytest
 
 from frdiff.app.comparing import FEWER, UNTUNED
 from frdiff.app.desk import Desk
+from frdiff.app.studio import Opened
 from frdiff.app.wording import COMPARE, SEARCH, SECONDS, TRUTHS
 from frdiff.models import shipped_folder
+from frdiff.schedulers.named import scheduler_for
 
 FIELDS = {
     "model": "digits",
@@ -49,10 +51,26 @@ def test_fields_are_what_the_model_has(desk):
         desk.fields("../etc")
 
 
+def test_solvers_that_need_what_is_not_installed_are_left_out(studio, monkeypatch):
+    def without_scipy(pipe, name):
+        if name == "lms":
+            raise ImportError("LMSDiscreteScheduler requires the scipy library")
+        return scheduler_for(pipe, name)
+
+    opened = studio.opened("digits")
+    assert "lms" in opened.solvers
+    monkeypatch.setattr("frdiff.app.studio.scheduler_for", without_scipy)
+    assert Opened("digits", opened.pipe).solvers == [
+        name for name in opened.solvers if name != "lms"
+    ]
+
+
 def test_a_comparison_shows_what_is_there_after_each_picture_and_ends_with_them_large(desk):
     *before, last = desk.compare("me", FIELDS)
     counts = [one.cards.count("<figure") for one in before]
-    assert counts == [1, 2, 2]  # the full run, the policy, and their decibels
+    assert counts == [1, 2, 2, 2]  # the full run, the policy, what is counted, and decibels
+    assert "counted next" in before[1].cards and "counted next" not in before[2].cards
+    assert "not drawn yet" in before[2].cards and "dB" in before[3].cards
     assert all(one.pictures is None and "<progress" in one.status for one in before)
     assert list(last.pictures) == ["full run", "digits/fast"]
     assert all(min(one.size) >= 512 for one in last.pictures.values())

@@ -130,7 +130,7 @@ def compared(
 ) -> Iterator[tuple[Gauge, list[Measured]]]:
     """What is drawn so far, the full run first, after each that was drawn.
 
-    Pictures come first, then what decibels are to, with which all have theirs. Fewer steps come
+    Pictures come first, then what is counted of them, and what decibels are to. Fewer steps come
     after that, for the best of them is shown. The turn is taken for each, so that others who draw
     wait for one picture and not for all.
 
@@ -143,7 +143,7 @@ def compared(
 
     def drawn(way: Way, setting: Setting) -> Measured:
         with turns.taken(stop) as pace, watched(scene.pipe, pace):
-            return gauge.measure(way.name, way.kind, setting, pace)
+            return gauge.drawn(way.name, way.kind, setting, pace)
 
     with turns.taken(stop) as pace, watched(scene.pipe, pace):
         gauge = gauge_of(scene, full, against, pace)
@@ -153,6 +153,8 @@ def compared(
         if way.setting is not None:
             found.append(drawn(way, way.setting))
             yield gauge, list(found)
+    found = [gauge.told(one) for one in found]
+    yield gauge, list(found)
     with turns.taken(stop) as pace, watched(scene.pipe, pace):
         gauge = gauge.with_truth(pace)
     found = [gauge.told(one) for one in found]
@@ -161,6 +163,6 @@ def compared(
         if way.setting is None:
             passes = next((one.macs_share for one in found[1:] if one.macs_share), 0.5)
             steps = max(1, round(passes * gauge.full.calls))
-            best = [drawn(way, setting) for setting in rivals(scene, full, steps)]
+            best = [gauge.told(drawn(way, setting)) for setting in rivals(scene, full, steps)]
             found.append(max(best, key=lambda one: one.decibels or 0.0))
             yield gauge, list(found)

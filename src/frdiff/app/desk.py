@@ -2,7 +2,8 @@
 
 import base64
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -15,7 +16,7 @@ from frdiff.app.comparing import FEWER, UNTUNED, compared, ways_of
 from frdiff.app.front import plot
 from frdiff.app.inspecting import inspected
 from frdiff.app.looks import cards, enlarged
-from frdiff.app.studio import Studio
+from frdiff.app.studio import Opened, Studio
 from frdiff.app.turns import Lease, Stopped
 from frdiff.app.wording import COMPARE, SEARCH, TRUTHS, message, table
 
@@ -52,12 +53,25 @@ class Desk:
 
     What is refused is answered with a message, and nothing is raised.
 
+    All but searches is drawn in one thread, whoever asks: each thread that computes gets a pool of
+    OpenMP's, and when there are more of these threads than cores, none spins while it waits. On two
+    cores a picture of `emoji` took 1.9 s in the first thread and 4.8 s in any other.
+
     Args:
         studio: where it is drawn.
     """
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
+        self._thread = ThreadPoolExecutor(1, "drawing")
+
+    def open(self, name: str) -> None:
+        """Open a model and warm it up.
+
+        Raises:
+            ValueError: none of those that can be chosen.
+        """
+        self._opened(name)
 
     def fields(self, name: str) -> Fields:
         """What a model has for the page's fields, opened if it was not.
@@ -65,7 +79,7 @@ class Desk:
         Raises:
             ValueError: none of those that can be chosen.
         """
-        opened = self._studio.opened(name)
+        opened = self._opened(name)
         prompt = opened.prompts[0] if opened.prompts else ""
         guidance = "" if opened.guidance is None else f"{opened.guidance:g}"
         return Fields(
@@ -88,7 +102,12 @@ class Desk:
                 "ways" and "file" (the path of an uploaded one, or None).
         """
         with refusals() as refused, self._studio.begun(session, COMPARE) as stop:
-            yield from _drawn(self._studio, stop, asked)
+            drawing = _drawn(self._studio, stop, asked)
+            try:
+                while (one := self._thread.submit(next, drawing, None).result()) is not None:
+                    yield one
+            finally:
+                self._thread.submit(drawing.close)
         if refused:
             yield Drawn(refused[0])
 
@@ -118,12 +137,12 @@ class Desk:
         """
         shown = ""
         with refusals() as refused:
-            opened = self._studio.opened(model)
+            opened = self._opened(model)
             policy = opened.policy(name) if file is None else uploaded(file)
             count = None if empty(steps) else whole("steps", steps, 1, 10_000)
             title = f"<h2>{escape(Path(file).name if file else name)}</h2>"
-            scale = opened.scale(guidance)
-            shown = title + inspected(opened, policy, count, scale, self._studio.turns)
+            asked = opened, policy, count, opened.scale(guidance), self._studio.turns
+            shown = title + self._thread.submit(inspected, *asked).result()
         return refused[0] if refused else shown
 
     def stop(self, session: str, work: str) -> bool:
@@ -134,8 +153,14 @@ class Desk:
         """Stop all work of a session: its tab was closed."""
         self._studio.leave(session)
 
+    def _opened(self, name: str) -> Opened:
+        """See `Studio.opened`; one that is open waits for nobody."""
+        if self._studio.is_open(name):
+            return self._studio.opened(name)
+        return self._thread.submit(self._studio.opened, name).result()
 
-def _drawn(studio: Studio, stop: Lease, asked: Mapping[str, Any]) -> Iterator[Drawn]:
+
+def _drawn(studio: Studio, stop: Lease, asked: Mapping[str, Any]) -> Generator[Drawn]:
     """See `Desk.compare`.
 
     Raises:
@@ -150,7 +175,7 @@ def _drawn(studio: Studio, stop: Lease, asked: Mapping[str, Any]) -> Iterator[Dr
     policies = {} if file is None else {Path(file).name: uploaded(file)}
     ways = ways_of(opened, scene, full, asked["ways"] or [], policies)
     against = one_of("dB to the", asked["against"], TRUTHS)
-    total = len(ways) + 2  # with what decibels are to
+    total = len(ways) + 3  # with what is counted, and what decibels are to
     drawing = compared(scene, full, ways, against, studio.turns, stop)
     for done, (gauge, found) in enumerate(drawing, 1):
         status = message("drawing from the same noise", share=done / total)

@@ -34,9 +34,8 @@ class _Room:
         from frdiff.app.desk import Desk
         from frdiff.app.studio import Studio
 
-        studio = Studio(model, device)
-        studio.opened(model)
-        self._desk = Desk(studio)
+        self._desk = Desk(Studio(model, device))
+        self._desk.open(model)
 
     def desk(self) -> "Desk":
         """Where buttons are answered."""

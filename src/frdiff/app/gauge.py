@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 from frdiff.app.turns import Pace
 from frdiff.app.wording import TRUTHS
 from frdiff.compare import psnr
+from frdiff.run.applying import Run
 from frdiff.sampling import sample
 from frdiff.schedulers.named import CONVERGED_STEPS, converging
 from frdiff.setting import Setting
@@ -71,6 +72,8 @@ class Measured:
         decibels: median PSNR over the pictures to what the gauge measures against; inf if equal,
             None as long as that is not drawn.
         notes: warnings of the run.
+        run: that has calls, MACs and bytes yet to be counted, which takes seconds once; None if
+            they are.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Measured:
     bank_bytes: int
     decibels: float | None = None
     notes: tuple[str, ...] = ()
+    run: Run | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,27 @@ class Gauge:
             Stopped: somebody asked to.
             ValueError: the policy does not fit the pipeline.
         """
+        return self.told(self.drawn(name, kind, setting, pace))
+
+    def drawn(self, name: str, kind: str, setting: Setting, pace: Pace) -> Measured:
+        """See `measure`; what takes time to count is not counted yet."""
         one = _drawn(self.scene, name, kind, setting, pace)
-        share = None if one.macs_share is None else one.macs_share / self.full.calls
-        return self.told(replace(one, macs_share=share))
+        if one.run is not None:
+            return one
+        return replace(one, macs_share=one.calls / self.full.calls)
 
     def told(self, one: Measured) -> Measured:
-        """The same with its decibels, if what they are to is drawn."""
+        """The same with all figures; decibels only if what they are to is drawn."""
+        if one.run is not None:
+            stats = one.run.stats
+            passes = None if stats.macs_ratio is None else stats.macs_ratio * stats.steps
+            one = replace(
+                one,
+                calls=stats.steps - stats.jumps,
+                macs_share=None if passes is None else passes / self.full.calls,
+                bank_bytes=stats.bank_bytes_peak,
+                run=None,
+            )
         if self.truth is None:
             return one
         return replace(one, decibels=statistics.median(psnr(self.truth, one.images)))
@@ -149,7 +168,7 @@ def gauge_of(scene: Scene, full: Setting, against: str, pace: Pace) -> Gauge:
 
 
 def _drawn(scene: Scene, name: str, kind: str, setting: Setting, pace: Pace) -> Measured:
-    """A way of drawing without decibels, its MACs in full calls."""
+    """A way of drawing without decibels, and with what its run did not yet counted."""
     with (
         pace.held(),
         warnings.catch_warnings(record=True) as told,
@@ -162,13 +181,7 @@ def _drawn(scene: Scene, name: str, kind: str, setting: Setting, pace: Pace) -> 
         began = time.perf_counter()
         images = scene.draw(setting.steps)
         seconds = time.perf_counter() - began
-        if run is None:
-            calls, held = len(scene.pipe.scheduler.timesteps), 0
-            passes: float | None = calls
-        else:
-            stats = run.stats
-            calls, held = stats.steps - stats.jumps, stats.bank_bytes_peak
-            passes = None if stats.macs_ratio is None else stats.macs_ratio * stats.steps
+        steps = len(scene.pipe.scheduler.timesteps)
     notes = (" ".join(str(one.message).split()) for one in told if one.category is UserWarning)
     said = tuple(dict.fromkeys(notes))
-    return Measured(name, kind, setting, images, seconds, calls, passes, held, None, said)
+    return Measured(name, kind, setting, images, seconds, steps, None, 0, None, said, run)

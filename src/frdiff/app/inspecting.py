@@ -13,7 +13,6 @@ from frdiff.app.wording import message, table
 from frdiff.budget import bank_bytes
 from frdiff.choices import OVERHEAD
 from frdiff.cli.inspect import plan_rows
-from frdiff.cli.picture import draw_policy
 from frdiff.cost import first_call_cost, run_macs
 from frdiff.models.matching import why_not
 from frdiff.plan import Action, Plan
@@ -51,6 +50,8 @@ def inspected(
     if isinstance(policy, RangePolicy):
         policy = policy.middle if guidance is None else policy.at(guidance)
     plan = policy.plan(steps or int(getattr(policy, "num_steps", opened.steps)))
+    from frdiff.cli.picture import draw_policy  # matplotlib takes a second
+
     drawn = io.BytesIO()
     draw_policy(policy, plan, drawn)
     address = data_uri(Image.open(drawn))

@@ -52,6 +52,9 @@ def figures(one: Measured, full: Measured) -> list[str]:
     """Seconds, calls, MACs and bytes of a way of drawing, in words."""
     faster = "" if one is full else f", {full.seconds / one.seconds:.2f}x"
     solver = "" if one.setting.scheduler is None else f" of {one.setting.scheduler}"
+    if one.run is not None:
+        counted = "network calls, MACs and bytes are counted next"
+        return [f"{one.seconds:.3g} s{faster}", f"{one.setting.steps} steps{solver}", counted]
     macs = "MACs unknown" if one.macs_share is None else f"{one.macs_share:.2f} of the full MACs"
     return [
         f"{one.seconds:.3g} s{faster}",

@@ -104,7 +104,7 @@ class Opened:
         for name in SCHEDULERS:
             try:
                 made = scheduler_for(self.pipe, name)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, ImportError):  # some need scipy
                 continue
             if not adds_noise(made):
                 found.append(name)
@@ -190,6 +190,10 @@ class Studio:
     def models(self) -> list[str]:
         """That can be chosen."""
         return list(dict.fromkeys([self.model, *shipped_models()]))
+
+    def is_open(self, name: object) -> bool:
+        """Whether a model is open, and warm."""
+        return name in self._opened
 
     def opened(self, name: object) -> Opened:
         """A model, opened when it is first asked for and warm.

@@ -142,9 +142,7 @@ def _lines(doing: str) -> Iterator[Show]:
     """A line every `HEARTBEAT` seconds, however long what is shown takes."""
     now: tuple[str, float, float | None, str] = doing, 0, None, ""
     began = time.monotonic()
-    first: tuple[float, float] | None = (
-        None  # when the total was known, and what was done
-    )
+    first: tuple[float, float] | None = None  # when the total was known, and what was done
     over = Event()
 
     def show(doing: str, done: float = 0, total: float | None = None, unit: str = "") -> None:

@@ -37,14 +37,17 @@ class Example:
 
     Attributes:
         shapes: their outline, see `frdiff.network.calls.outline`.
-        types: of all tensors among them, and whether they are cast by `torch.autocast`.
+        types: of all tensors among them but numbers, whose type tells nothing of what becomes of
+            others (timesteps of one solver are whole, of another not), and whether they are cast
+            by `torch.autocast`.
     """
 
     def __init__(self, args: tuple, kwargs: dict[str, Any]) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._call = tree_map_only(Tensor, self._remembered, (args, dict(kwargs)))
         self.shapes = outline((args, kwargs))
-        given = [leaf.fake.dtype for leaf in tree_leaves(self._call) if _is_remembered(leaf)]
+        fakes = (leaf.fake for leaf in tree_leaves(self._call) if _is_remembered(leaf))
+        given = [fake.dtype for fake in fakes if fake.dim()]
         kind = self.device.type
         casts = kind != "meta" and torch.is_autocast_enabled(kind)
         self.types = tuple(given), casts
