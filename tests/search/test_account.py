@@ -3,7 +3,7 @@
 import pytest
 
 import frdiff
-from frdiff.search.account import Account
+from frdiff.search.account import Account, Progress, shown
 
 WORDS = {"num_steps": 12, "samples": 4, "speedup": 2}
 
@@ -19,6 +19,19 @@ def test_what_is_drawn_adds_up_in_full_runs_of_a_half():
     assert [now.runs for now in told] == [1.0, 1.5, 2.0, 4.0]
     assert [now.doing for now in told] == ["measuring the full run", "learning"] + 2 * ["learning"]
     assert [now.all_runs for now in told] == [3.0, 3.0, 3.0, 4.0]  # never more than all
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_a_bar_shows_it_on_a_terminal_and_nothing_elsewhere(monkeypatch, capsys, forced):
+    if forced:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "120")
+    with shown("measuring") as show:
+        show(Progress("learning [all]", 1, 8, None, 12.3, 30.0))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("learning [all]" in captured.err) == forced
+    assert ("of 30 full runs" in captured.err) == forced
 
 
 @pytest.mark.slow

@@ -1,13 +1,19 @@
 """How far a search is: what was drawn so far, in full runs, of what it will take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
     from frdiff.search.within import Candidate
 
-__all__ = ["Account", "OnEvent", "Progress"]
+__all__ = ["FIRST", "Account", "OnEvent", "Progress", "shown"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,33 @@ class Progress:
 
 
 OnEvent = Callable[[Progress], None]
+FIRST = "measuring the full run"
+COLUMNS = (
+    "{task.description}",
+    BarColumn(),
+    "{task.completed:.1f} of {task.total:.0f} full runs",
+    TimeRemainingColumn(),
+)
+
+
+@contextmanager
+def shown(doing: str) -> Iterator[OnEvent]:
+    """What shows a search as a bar on stderr; nothing where that is neither terminal nor notebook.
+
+    Args:
+        doing: what is done before anything is told.
+    """
+    console = Console(stderr=True)
+    silent = not (console.is_terminal or console.is_jupyter)
+    with Bars(*COLUMNS, console=console, transient=True, disable=silent) as bars:
+        bar = bars.add_task(doing, total=1)
+
+        def show(now: Progress) -> None:
+            best = "" if now.candidate is None else f", {now.candidate.quality:.1f} dB"
+            said = escape(now.doing + best)
+            bars.update(bar, description=said, completed=now.runs, total=now.all_runs)
+
+        yield show
 
 
 class Account:
@@ -48,7 +81,7 @@ class Account:
     """
 
     def __init__(self, on_event: OnEvent, samples: int, all_runs: float) -> None:
-        self.doing, self.done, self.total = "measuring the full run", 0, 0
+        self.doing, self.done, self.total = FIRST, 0, 0
         self.all_runs = all_runs
         self._on_event = on_event
         self._samples = samples

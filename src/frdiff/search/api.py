@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -20,7 +21,7 @@ from frdiff.policy import config_hash
 from frdiff.policy.base import MAX_STEPS
 from frdiff.policy.checks import check_int, checked_list, quote
 from frdiff.sampling import check_inputs
-from frdiff.search.account import Account, OnEvent, Progress
+from frdiff.search.account import FIRST, Account, OnEvent, Progress, shown
 from frdiff.search.gates import ITERATIONS, RUNS, learn_gates
 from frdiff.search.journal import Journal
 from frdiff.search.measure import Measure
@@ -50,7 +51,7 @@ def tune(
     denoiser: nn.Module | None = None,
     scheduler: SchedulerMixin | None = None,
     journal: str | Path | None = None,
-    on_event: OnEvent = lambda progress: None,
+    on_event: OnEvent | None = None,
     **words: Unpack[Words],
 ) -> Any:
     """The `TablePolicy` that comes closest to the converged solution at a given cost.
@@ -81,7 +82,8 @@ def tune(
             needed.
         denoiser, scheduler: of a function: the network that it calls, and what it steps.
         journal: a file that keeps what was measured; a search that was killed goes on from it.
-        on_event: called with the progress whenever something was drawn or measured.
+        on_event: called with the progress whenever something was drawn or measured; None shows a
+            bar on a terminal.
         words: what is asked for, one of `budget`, `speedup`, `min_psnr` and `pareto`, see `Goal`;
             how to search (`allow_scheduler`, `vary`, `targets`, `samples`, `seed`, `max_bytes` and
             others), see `Options`; and where (`engine`, `workers`, `resources_per_worker`,
@@ -119,11 +121,12 @@ def tune(
     }
     notes = Journal(None if journal is None else Path(journal), identity)
     subject = subject.settled(num_steps, halves[0][0])
-    account = Account(on_event, options.samples, about(len(shares) or SEARCHES, bool(scales)))
-    space = space_of(subject, num_steps, solvers, halves[0][0], wanted, options, notes)
-    with engine_of(work_on(subject), place) as work:
-        hunt = Hunt(subject, space, halves, notes, work, goal, options, account)
-        found = _searched(hunt, shares)
+    with shown(FIRST) if on_event is None else nullcontext(on_event) as told:
+        account = Account(told, options.samples, about(len(shares) or SEARCHES, bool(scales)))
+        space = space_of(subject, num_steps, solvers, halves[0][0], wanted, options, notes)
+        with engine_of(work_on(subject), place) as work:
+            hunt = Hunt(subject, space, halves, notes, work, goal, options, account)
+            found = _searched(hunt, shares)
     policies = [tuned.policy for tuned in found]
     return policies if goal.pareto else policies[0]
 
