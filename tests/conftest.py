@@ -1,5 +1,6 @@
 """Tiny models of the real diffusers classes, seeded, on the CPU."""
 
+import os
 import shutil
 import warnings
 
@@ -20,7 +21,10 @@ with warnings.catch_warnings():
         UNet2DModel,
     )
 
+# One thread, and one for every process that a test starts: with two workers on two cores, threads
+# that share their work would wait for one another most of the time.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.backends.mkldnn.deterministic = True
 
 NEEDS_BROWSER = pytest.mark.skipif(
