@@ -9,6 +9,7 @@ import torch
 from diffusers import (
     AutoencoderKLWan,
     DDPMScheduler,
+    DiffusionPipeline,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     StableDiffusionImg2ImgPipeline,
@@ -219,7 +220,7 @@ def test_policy_for_another_step_count(steps, pipe):
         assert run.stats.keyframes == 2
 
 
-class Empty(frdiff.run.applying.DiffusionPipeline):
+class Empty(DiffusionPipeline):
     def __init__(self, vae):
         super().__init__()
         self.register_modules(vae=vae)
@@ -229,6 +230,7 @@ class Empty(frdiff.run.applying.DiffusionPipeline):
     ("make", "error", "text"),
     [
         (lambda: (make_pipe(), 2), TypeError, "policy must be a frdiff policy, got int"),
+        (lambda: (make_pipe(), "p.json"), TypeError, "got str; frdiff.load_policy reads a file"),
         (lambda: ("emoji", POLICY), TypeError, "pipeline or a denoiser, got str"),
         (lambda: (make_unet(), POLICY), ValueError, "needs the scheduler"),
         (lambda: (Empty(make_pipe().vae), POLICY), ValueError, "Empty has no denoiser.*only vae"),

@@ -5,6 +5,7 @@ import inspect
 import warnings
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
@@ -297,7 +298,7 @@ def apply(
     if max_bytes is not None:
         check_int("max_bytes", max_bytes, 1, 2**63)
     if not isinstance(policy, Policy):
-        raise TypeError(f"policy must be a frdiff policy, got {type(policy).__name__}")
+        raise TypeError(_no_policy(policy))
     if isinstance(policy, FramePolicy):
         raise ValueError(
             "a FramePolicy is for the frames of a clip, which it does not make in their order; "
@@ -326,3 +327,8 @@ def _source_of(scheduler: SchedulerMixin, pipe: DiffusionPipeline) -> Source | N
     """Where a pipeline keeps the scheduler; None if it is no component of it."""
     parts = components(pipe).items()
     return next((Source(pipe, name) for name, part in parts if part is scheduler), None)
+
+
+def _no_policy(given: object) -> str:
+    hint = "; frdiff.load_policy reads a file" if isinstance(given, str | Path) else ""
+    return f"policy must be a frdiff policy, got {type(given).__name__}{hint}"
