@@ -50,6 +50,15 @@ def test_a_search_takes_about_what_it_is_said_to(words):
     assert {now.all_runs for now in told if now.candidate} != {0}
 
 
+def test_no_bars_but_its_own_are_shown_and_the_pipelines_come_back(capsys):
+    pipe = frdiff.load_model("digits")
+    pipe.set_progress_bar_config(desc="mine")
+    frdiff.tune(pipe, evaluations=1, **WORDS)
+    assert "mine" not in capsys.readouterr().err
+    pipe(num_inference_steps=2)
+    assert "mine" in capsys.readouterr().err
+
+
 def test_a_search_that_goes_on_draws_and_tells_what_is_left(tmp_path):
     pipe = frdiff.load_model("digits")
     journal = tmp_path / "journal"

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -120,8 +120,8 @@ def tune(
         "versions": versions(),
     }
     notes = Journal(None if journal is None else Path(journal), identity)
-    subject = subject.settled(num_steps, halves[0][0])
-    with shown(FIRST) if on_event is None else nullcontext(on_event) as told:
+    with _quiet(target), shown(FIRST) if on_event is None else nullcontext(on_event) as told:
+        subject = subject.settled(num_steps, halves[0][0])
         account = Account(told, options.samples, about(len(shares) or SEARCHES, bool(scales)))
         space = space_of(subject, num_steps, solvers, halves[0][0], wanted, options, notes)
         with engine_of(work_on(subject), place) as work:
@@ -129,6 +129,20 @@ def tune(
             found = _searched(hunt, shares)
     policies = [tuned.policy for tuned in found]
     return policies if goal.pareto else policies[0]
+
+
+@contextmanager
+def _quiet(target: DiffusionPipeline | Loop) -> Iterator[None]:
+    """A pipeline without bars of its own, hundreds of them, while this lasts."""
+    if not isinstance(target, DiffusionPipeline):
+        yield
+        return
+    before = dict(getattr(target, "_progress_bar_config", {}))
+    target.set_progress_bar_config(**before | {"disable": True})
+    try:
+        yield
+    finally:
+        target.set_progress_bar_config(**before)
 
 
 @dataclass(frozen=True)
