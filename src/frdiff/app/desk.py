@@ -65,13 +65,15 @@ class Desk:
         self._studio = studio
         self._thread = ThreadPoolExecutor(1, "drawing")
 
-    def open(self, name: str) -> None:
-        """Open a model and warm it up.
+    def opened(self, name: str) -> Opened:
+        """See `Studio.opened`; one that is open waits for nobody.
 
         Raises:
             ValueError: none of those that can be chosen.
         """
-        self._opened(name)
+        if self._studio.is_open(name):
+            return self._studio.opened(name)
+        return self._thread.submit(self._studio.opened, name).result()
 
     def fields(self, name: str) -> Fields:
         """What a model has for the page's fields, opened if it was not.
@@ -79,7 +81,7 @@ class Desk:
         Raises:
             ValueError: none of those that can be chosen.
         """
-        opened = self._opened(name)
+        opened = self.opened(name)
         prompt = opened.prompts[0] if opened.prompts else ""
         guidance = "" if opened.guidance is None else f"{opened.guidance:g}"
         return Fields(
@@ -121,7 +123,8 @@ class Desk:
             answers: see `frdiff.app.choosing.asked`.
         """
         with refusals() as refused, self._studio.begun(session, SEARCH, PATIENCE) as stop:
-            yield from _searched(self._studio, stop, model, answers)
+            search = Search(self._studio, asked(self.opened(model), answers), stop)
+            yield from _searched(search)
         if refused:
             yield Found(refused[0])
 
@@ -137,7 +140,7 @@ class Desk:
         """
         shown = ""
         with refusals() as refused:
-            opened = self._opened(model)
+            opened = self.opened(model)
             policy = opened.policy(name) if file is None else uploaded(file)
             count = None if empty(steps) else whole("steps", steps, 1, 10_000)
             title = f"<h2>{escape(Path(file).name if file else name)}</h2>"
@@ -152,12 +155,6 @@ class Desk:
     def leave(self, session: str) -> None:
         """Stop all work of a session: its tab was closed."""
         self._studio.leave(session)
-
-    def _opened(self, name: str) -> Opened:
-        """See `Studio.opened`; one that is open waits for nobody."""
-        if self._studio.is_open(name):
-            return self._studio.opened(name)
-        return self._thread.submit(self._studio.opened, name).result()
 
 
 def _drawn(studio: Studio, stop: Lease, asked: Mapping[str, Any]) -> Generator[Drawn]:
@@ -188,19 +185,16 @@ def _drawn(studio: Studio, stop: Lease, asked: Mapping[str, Any]) -> Generator[D
     yield Drawn(message(said), cards(found, gauge.against), pictures)
 
 
-def _searched(
-    studio: Studio, stop: Lease, model: str, answers: Mapping[str, Any]
-) -> Iterator[Found]:
+def _searched(search: Search) -> Iterator[Found]:
     """See `Desk.search`.
 
     Raises:
-        ValueError: a field that is refused, or another search runs.
+        ValueError: another search runs.
     """
-    search = Search(studio, asked(studio.opened(model), answers), stop)
     search.begin()
     shown: Sequence[object] = ()
     while not search.over.wait(GLANCE):
-        stop.look()
+        search.stop.look()
         now = search.doing, round(search.done), len(search.points)
         if now != shown:
             grown = not shown or now[2] != shown[2]

@@ -35,7 +35,7 @@ class _Room:
         from frdiff.app.studio import Studio
 
         self._desk = Desk(Studio(model, device))
-        self._desk.open(model)
+        self._desk.opened(model)
 
     def desk(self) -> "Desk":
         """Where buttons are answered."""
