@@ -1,11 +1,12 @@
 VENV ?= .venv
 BIN = $(VENV)/bin
 MODELS = digits emoji-dit emoji emoji-flow
+INSTALLED = $(VENV)/.installed
 READY = $(VENV)/.ready
 
 .PHONY: demo test test-fast check format bench bench-full bench-page clean-results bench-engine bench-gpu bench-untuned bench-memory bench-guidance bench-profiles bench-frames tune models docs-models docs wheels
 
-demo: $(READY)  ## Draw the same pictures in full and with reuse, side by side, with a table.
+demo: $(INSTALLED)  ## Draw the same pictures in full and with reuse, side by side, with a table.
 	$(BIN)/frdiff generate emoji "red apple" "panda face" "hamburger" "wolf" \
 		"red heart" "pineapple" "penguin" "smiling face with 3 hearts" --guidance 2 \
 		--policy src/frdiff/models/emoji/policies/dpm++-25-speedup-3.json \
@@ -100,7 +101,11 @@ models: $(READY)  ## Train the shipped models again (about 7 hours on 2 cores).
 	$(BIN)/python -m training.train_digits
 	$(BIN)/python -m training.train_embedders
 
-$(READY): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt  # the package alone, as users have it
 	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(READY): $(INSTALLED)  # with what development needs
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@

@@ -58,6 +58,15 @@ def test_a_sample_depends_on_its_own_seed_alone_whoever_makes_the_batch(name):
     assert np.abs(together[0] - together[1]).max() > 1e-3
 
 
+def test_classes_are_texts_or_numbers_and_a_text_is_no_list():
+    pipe = make_dit_pipe()
+    assert (sample(pipe, [1, 2], steps=2) == sample(pipe, ["1", "2"], steps=2)).all()
+    with pytest.raises(TypeError, match="prompts must be a list, got 'red apple'"):
+        sample(pipe, "red apple", steps=2)
+    with pytest.raises(TypeError, match=r"texts or class numbers, got 1\.5"):
+        sample(pipe, [1.5], steps=2)
+
+
 def test_what_decides_how_many_samples_a_call_makes():
     cases = {
         "stable-diffusion": (False, False),  # embeddings of one prompt

@@ -106,7 +106,7 @@ def _finite(value: float | None) -> float | None:
 def compare(
     pipe: DiffusionPipeline,
     contenders: Sequence[Contender],
-    prompts: Sequence[str],
+    prompts: Sequence[str | int],
     *,
     seed: int = 0,
     guidance: float | None = None,
@@ -181,7 +181,7 @@ def compare(
 def _draw(
     pipe: DiffusionPipeline,
     contender: Contender,
-    prompts: Sequence[str],
+    prompts: Sequence[str | int],
     seed: int,
     guidance: float | None,
     inputs: Mapping[str, Any],

@@ -13,6 +13,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 from frdiff.choices import SCHEDULERS
+from frdiff.policy.checks import checked_list, quote
 from frdiff.schedulers.named import (
     CONVERGED,
     CONVERGED_STEPS,
@@ -32,6 +33,7 @@ __all__ = [
     "asks_for_number",
     "calls_for",
     "check_inputs",
+    "checked_prompts",
     "interchangeable",
     "needs_prompts",
     "sample",
@@ -49,7 +51,7 @@ class NoArrayError(TypeError):
 
 def sample(
     pipe: DiffusionPipeline,
-    prompts: Sequence[str],
+    prompts: Sequence[str | int],
     *,
     steps: int,
     seed: int = 0,
@@ -73,23 +75,25 @@ def sample(
             embeddings; they come before what is said here.
 
     Raises:
+        TypeError: prompts that are no list, or neither texts nor numbers.
         ValueError: no prompts, inputs that the pipeline lacks or does not take, or class labels
             that the model does not have.
         NoArrayError: of what the pipeline returns no array can be made.
     """
-    if not prompts:
+    texts = checked_prompts(prompts)
+    if not texts:
         raise ValueError("give at least one prompt")
     check_inputs(pipe, inputs)
 
     def drawn(per_call: int | None) -> np.ndarray:
-        calls = calls_for(prompts, seed, per_call)
+        calls = calls_for(texts, seed, per_call)
         made = (call.draw(pipe, steps, guidance, output_type, inputs) for call in calls)
         return np.concatenate([as_array(result)[: per_call or None] for result in made])
 
-    if len(prompts) > 1 and asks_for_number(pipe, inputs):
+    if len(texts) > 1 and asks_for_number(pipe, inputs):
         try:
             samples = drawn(None)
-            if len(samples) == len(prompts):
+            if len(samples) == len(texts):
                 return samples
         except REFUSALS:
             pass  # one alone says what is wrong, if anything is
@@ -192,6 +196,19 @@ def asks_for_number(pipe: DiffusionPipeline, inputs: Mapping[str, Any]) -> bool:
     accepted = inspect.signature(pipe).parameters
     told = {"prompt", "class_labels"} & accepted.keys()
     return not told and "batch_size" in accepted and "batch_size" not in inputs
+
+
+def checked_prompts(prompts: Sequence[str | int]) -> list[str]:
+    """The prompts as texts; numbers are those of classes.
+
+    Raises:
+        TypeError: they are no list, or have something else.
+    """
+    texts = checked_list("prompts", prompts)
+    for text in texts:
+        if isinstance(text, bool) or not isinstance(text, str | int):
+            raise TypeError(f"prompts must be texts or class numbers, got {quote(text)}")
+    return [str(text) for text in texts]
 
 
 def check_inputs(pipe: DiffusionPipeline, inputs: Mapping[str, Any]) -> None:

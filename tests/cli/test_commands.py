@@ -97,6 +97,9 @@ def test_inspect_policy(tmp_path):
     assert rows[25]["mixing_weight"] == 0.5
     output = run("inspect", path, "--steps", 50).output
     assert "policy.json: 50 steps" in output and "0.500" in output
+    frdiff.JumpPolicy(2).save(path)
+    output = run("inspect", path, "--steps", 12).output
+    assert "keyframe" in output and "mixing" not in output and "groups" not in output
 
 
 def test_policy_for_another_step_count(folder, tmp_path):

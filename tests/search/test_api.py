@@ -31,6 +31,9 @@ def test_a_policy_fits_its_budget_and_its_pipeline():
     with frdiff.apply(pipe, policy) as run:
         pipe([1], num_inference_steps=policy.origin.num_inference_steps)
     assert run.stats.macs_ratio * run.stats.steps <= policy.origin.figures["cost"] + 1e-3
+    # What a run says is against the full run, whose steps are not the policy's.
+    assert run.stats.speedup == pytest.approx(12 / (run.stats.macs_ratio * run.stats.steps))
+    assert "fewer than the full run" in str(run.stats)
 
 
 def test_never_worse_on_held_out_samples_than_fewer_steps():
@@ -290,6 +293,8 @@ def test_bad_arguments_are_refused_before_anything_is_drawn(options, message, mo
 def test_missing_prompts_and_wrong_targets_are_refused():
     with pytest.raises(ValueError, match="give some"):
         frdiff.tune(make_dit_pipe(), **QUICK)
+    with pytest.raises(TypeError, match="prompts must be a list, got '1'"):
+        frdiff.tune(make_dit_pipe(), "1", **QUICK)
     with pytest.raises(TypeError, match="diffusers pipeline or a function, got int"):
         frdiff.tune(3, **QUICK)
     with pytest.raises(ValueError, match="needs the denoiser and the scheduler"):

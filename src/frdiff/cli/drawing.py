@@ -72,7 +72,8 @@ def draw_alone(order: Order, as_json: bool) -> None:
         draw_grid([("", images)], order.prompts).save(path)
         stats = run.stats
     if as_json:
-        figures = dataclasses.asdict(stats) | {"macs_ratio": stats.macs_ratio}
+        figures = dataclasses.asdict(stats)
+        figures |= {"macs_ratio": stats.macs_ratio, "speedup": stats.speedup}
         print_json({"picture": str(path), **figures})
     else:
         out.print(f"{stats}\n{path}", soft_wrap=True, markup=False)

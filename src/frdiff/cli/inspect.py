@@ -227,23 +227,35 @@ def plan_rows(policy: "Policy", plan: "Plan") -> list[dict[str, Any]]:
 
 
 def _plan_table(policy: "Policy", plan: "Plan", title: str) -> Table:
-    table = Table("step", "action", "mixing weight", title=f"{title}: {len(plan)} steps")
-    table.add_column("groups computed")
-    table.add_column("weights of scores, newest first")
-    if policy.sample_weights is not None:
-        table.add_column("of the sample", justify="right")
-    if policy.guidance_weights is not None:
-        table.add_column("of guidance", justify="right")
-    if policy.noise_levels is not None:
-        table.add_column("noise level", justify="right")
-    for row in plan_rows(policy, plan):
-        computed = ", ".join(map(str, row["groups_computed"]))
-        weights = ", ".join(f"{weight:.3f}" for weight in row["score_weights"])
-        mixing = f"{row['mixing_weight']:.3f}"
-        more = [f"{row['sample_weight']:.3f}"] if policy.sample_weights is not None else []
-        more += [f"{row['guidance_weight']:.3f}"] if policy.guidance_weights is not None else []
-        more += [f"{row['noise_level']:.4g}"] if policy.noise_levels is not None else []
-        table.add_row(str(row["step"]), row["action"], mixing, computed, weights, *more)
+    """Step by step; a column is left out where it says nothing at any step."""
+    rows = plan_rows(policy, plan)
+
+    def cells(name: str, form: str) -> list[str]:
+        return ["" if row[name] is None else format(row[name], form) for row in rows]
+
+    columns = {
+        "step": cells("step", ""),
+        "action": cells("action", ""),
+        "mixing weight": cells("mixing_weight", ".3f"),
+        "groups computed": [", ".join(map(str, row["groups_computed"])) for row in rows],
+        "weights of scores, newest first": [
+            ", ".join(f"{weight:.3f}" for weight in row["score_weights"]) for row in rows
+        ],
+        "of the sample": cells("sample_weight", ".3f"),
+        "of guidance": cells("guidance_weight", ".3f"),
+        "noise level": cells("noise_level", ".4g"),
+    }
+    silent = {
+        "mixing weight": {"0.000", "1.000"},  # what every keyframe and jump has
+        "of the sample": {"0.000"},
+        "of guidance": {"0.000"},
+    }
+    table = Table(title=f"{title}: {len(plan)} steps")
+    shown = [name for name in columns if {*columns[name]} - silent.get(name, {""})]
+    for name in shown:
+        table.add_column(name, no_wrap=name == "action")
+    for line in zip(*(columns[name] for name in shown), strict=True):
+        table.add_row(*line)
     return table
 
 

@@ -15,7 +15,7 @@ from frdiff.network.calls import outline
 from frdiff.network.hollow import Example
 from frdiff.network.layout import Layout
 from frdiff.plan import Action
-from frdiff.policy import Policy
+from frdiff.policy import Policy, RangePolicy, TablePolicy
 from frdiff.run.patch import DenoiserPatch
 
 __all__ = ["Costs", "Stats", "Tally", "on_device"]
@@ -47,6 +47,8 @@ class Stats:
         held_back: share of their extrapolation that checked jumps did without, on average over
             jumps and samples, those left out that had too few keyframes to tell; None if none was
             checked. Reading it waits for the device.
+        tuned_share: steps of the policy over those of the full run that it was tuned against; None
+            where it was not tuned.
     """
 
     steps: int
@@ -61,6 +63,7 @@ class Stats:
     held_back: float | None = None
     halves: int = 0
     bank_bytes_by_way: Mapping[str, int] = field(default_factory=dict)
+    tuned_share: float | None = None
 
     @property
     def macs_ratio(self) -> float | None:
@@ -69,11 +72,23 @@ class Stats:
             return None
         return self.macs / self.macs_full if self.macs_full else 1.0
 
+    @property
+    def speedup(self) -> float | None:
+        """MACs of the full run that the policy was tuned against, over these.
+
+        None if it was not tuned, if nothing has run, or if they cannot be counted.
+        """
+        if self.tuned_share is None or not self.macs or not self.macs_full:
+            return None
+        return self.macs_full / self.tuned_share / self.macs
+
     def __str__(self) -> str:
         macs = "MACs unknown"
         if self.macs is not None and self.macs_full is not None:
             macs = f"{self.macs / 1e9:.2f} of {self.macs_full / 1e9:.2f} GMACs"
             macs += f" ({self.macs_ratio:.2f})"
+        if self.speedup is not None:
+            macs += f", {self.speedup:.2f}x fewer than the full run it was tuned against"
         halves = f", {self.halves} halves" if self.halves else ""
         held = "" if self.held_back is None else f", {self.held_back:.0%} held back"
         return (
@@ -96,6 +111,15 @@ class Costs:
         self._policy = policy
         self._examples: dict[tuple[int, Any], Example] = {}
         self._known: dict[tuple[int, int, Any], CallCost] = {}
+
+    @property
+    def tuned_share(self) -> float | None:
+        """Steps of the policy over those of the full run that it was tuned against, if it was."""
+        origin = self._policy.origin
+        full_steps = 0.0 if origin is None else origin.figures.get("full_steps", 0.0)
+        if not isinstance(self._policy, TablePolicy | RangePolicy) or full_steps <= 0:
+            return None
+        return self._policy.num_steps / full_steps
 
     def learn(self, number: int, call: tuple[tuple, dict[str, Any]]) -> tuple[Any, torch.device]:
         """The outline of a call of a denoiser, and where it ran."""
@@ -215,4 +239,5 @@ class Tally:
             bank_bytes_by_way=dict(self.peak),
             seconds=self.seconds + seconds,
             held_back=sum(held) / len(held) if held else None,
+            tuned_share=costs.tuned_share,
         )

@@ -43,7 +43,7 @@ SEARCHES = 5  # to find out which budget keeps a quality
 
 def tune(
     target: DiffusionPipeline | Loop,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[str | int] | None = None,
     *,
     num_steps: int,
     guidance: float | tuple[float, float] | None = None,
@@ -69,7 +69,8 @@ def tune(
         target: a pipeline, or a function from a `torch.Generator` on the CPU to the final latents
             (N, ...) of one batch, drawn by a hand-written loop. If the function takes the number
             of steps as a second argument, that is tuned too.
-        prompts: what to draw, the more varied the better; where there are more than `samples` for
+        prompts: what to draw, the more varied the better, texts or the classes of a
+            class-conditional pipeline, by number or name; where there are more than `samples` for
             each half, as many are drawn. None for a function, for an unconditional pipeline, or
             where `inputs` have embeddings.
         num_steps: `num_inference_steps` of the full run, with the pipeline's own scheduler.
@@ -90,7 +91,7 @@ def tune(
             `address`), see `frdiff.engines.Place`, which does not change the policies.
 
     Raises:
-        TypeError: a word that none of these has.
+        TypeError: a word that none of these has; prompts that are no list.
         ValueError: not one of `budget`, `speedup`, `min_psnr` and `pareto`; gates with `min_psnr`;
             arguments out of range; prompts missing; nothing to hook; the journal of another search;
             or a budget, `min_psnr` or `max_bytes` out of reach.

@@ -21,7 +21,7 @@ from frdiff.network.hollow import Example
 from frdiff.policy import JumpPolicy, Policy, UniformPolicy
 from frdiff.policy.checks import check_int
 from frdiff.run.applying import Run
-from frdiff.sampling import check_inputs
+from frdiff.sampling import check_inputs, checked_prompts
 from frdiff.search.measure import decibels
 from frdiff.search.subject import Batch, PipelineSubject, Subject
 from frdiff.setting import Setting
@@ -68,7 +68,7 @@ def calls_in(subject: Subject, num_steps: int, batch: Batch) -> Calls:
 def bytes_needed(
     pipe: DiffusionPipeline,
     policy: Policy,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[str | int] | None = None,
     *,
     num_steps: int | None = None,
     guidance: float | None = None,
@@ -91,7 +91,7 @@ def fit_memory(
     pipe: DiffusionPipeline,
     policy: P,
     max_bytes: int,
-    prompts: Sequence[str] | None = None,
+    prompts: Sequence[str | int] | None = None,
     *,
     num_steps: int | None = None,
     guidance: float | None = None,
@@ -131,7 +131,7 @@ def fit_memory(
 def _asked(
     pipe: DiffusionPipeline,
     policy: Policy,
-    prompts: Sequence[str] | None,
+    prompts: Sequence[str | int] | None,
     num_steps: int | None,
     guidance: float | None,
     inputs: Mapping[str, Any],
@@ -143,7 +143,8 @@ def _asked(
         raise ValueError(f"a {policy.kind} policy runs any number of steps: give num_steps")
     check_inputs(pipe, inputs)
     subject = PipelineSubject(pipe, guidance, True, dict(inputs))
-    return subject, steps, Batch(seed, tuple(prompts or ("",)))
+    texts = [] if prompts is None else checked_prompts(prompts)
+    return subject, steps, Batch(seed, tuple(texts or ("",)))
 
 
 def fitted(policy: P, calls: Calls, max_bytes: int, quality: Quality[P]) -> P:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 
 from frdiff.policy.checks import check_float, quote
+from frdiff.sampling import checked_prompts
 from frdiff.search.subject import Batch, Subject
 
 __all__ = ["BATCH", "halves_of", "scales_of"]
@@ -35,7 +36,7 @@ def scales_of(guidance: float | tuple[float, float] | None) -> list[list[float]]
 
 def halves_of(
     subject: Subject,
-    prompts: Sequence[str] | None,
+    prompts: Sequence[str | int] | None,
     samples: int,
     seed: int,
     scales: Sequence[Sequence[float]] = (),
@@ -44,8 +45,12 @@ def halves_of(
 
     Prompts are drawn from the whole list, each as often as any other, give or take one; a single
     one is in both halves, with other noises.
+
+    Raises:
+        TypeError: prompts that are no list, or neither texts nor numbers.
+        ValueError: none, of a pipeline that needs some.
     """
-    pool = list(prompts or ())
+    pool = [] if prompts is None else checked_prompts(prompts)
     if not pool:
         if subject.needs_prompts:
             raise ValueError(
