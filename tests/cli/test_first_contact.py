@@ -1,17 +1,15 @@
 """What whoever tries the command line for the first time meets."""
 
 import json
-import re
 import subprocess
 import sys
-import time
 
 import pytest
 from PIL import Image
 
 import frdiff
 from command_line import run
-from frdiff.cli import shared
+from frdiff import progress
 from frdiff.models import shipped_captions, shipped_models
 
 HELP = """
@@ -81,33 +79,9 @@ def test_grey_pictures_are_compared(tmp_path):
     assert all(row["psnr_converged"] > 0 and row["ssim"] <= 1 + 1e-6 for row in rows)
 
 
-def test_progress_is_told_where_no_bar_can_move(monkeypatch, capsys):
-    monkeypatch.setattr(shared, "HEARTBEAT", 0.05)
-    with shared.progress("thinking [/]") as show:
-        time.sleep(0.3)
-        show("drawing", 3, 7)
-        time.sleep(0.3)
-    told = capsys.readouterr()
-    lines = told.err.splitlines()
-    assert lines[0] == "0 s: thinking [/]" and lines[-1].endswith("s: drawing (3 of 7)")
-    assert told.out == ""
-
-
 @pytest.mark.filterwarnings("ignore:a run of:UserWarning")
 def test_json_stays_alone_on_stdout_while_progress_is_told(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(shared, "HEARTBEAT", 1e-3)
+    monkeypatch.setattr(progress, "HEARTBEAT", 1e-3)
     result = run("generate", folder, "1", "--steps", 12, "--output", tmp_path, "--json")
     assert json.loads(result.stdout)["steps"] == 12
     assert "s: loading" in result.stderr and "s: drawing" in result.stderr
-
-
-def test_lines_of_progress_say_how_long_the_rest_takes(monkeypatch, capsys):
-    monkeypatch.setattr(shared, "HEARTBEAT", 0.05)
-    with shared.progress("drawing") as show:
-        show("drawing", 10, 40)  # of which 10 were there
-        time.sleep(1)
-        show("drawing", 20, 40)
-        time.sleep(0.2)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0].endswith("drawing (10 of 40)")
-    assert re.search(r"drawing \(20 of 40, [23] s left\)$", lines[-1])

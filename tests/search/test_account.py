@@ -27,7 +27,7 @@ def test_a_bar_shows_it_on_a_terminal_and_nothing_elsewhere(monkeypatch, capsys,
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("COLUMNS", "120")
     with shown("measuring") as show:
-        show(Progress("learning [all]", 1, 8, None, 12.3, 30.0))
+        show(Progress("learning [all]", 1, None, 12.3, 30.0))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert ("learning [all]" in captured.err) == forced
@@ -47,6 +47,7 @@ def test_a_search_takes_about_what_it_is_said_to(words):
     known = next(now for now in told if now.doing == "drawing the converged solution")
     assert known.all_runs == pytest.approx(runs[-1], rel=0.3)
     assert told[0].all_runs > 0  # as soon as anything is drawn
+    assert [now.paced for now in told] == sorted(now.paced for now in told) and known.paced
     assert {now.all_runs for now in told if now.candidate} != {0}
 
 

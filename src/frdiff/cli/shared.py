@@ -4,19 +4,16 @@ import inspect
 import json
 import re
 import textwrap
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from frdiff.choices import check_scheduler
+from frdiff.progress import Show, bar, lines
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -27,8 +24,6 @@ MIB = 2**20
 UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": MIB, "GiB": 2**30}
 SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*(|B|KiB|MiB|GiB)\s*")
 DEFAULT_STEPS = 25
-HEARTBEAT = 5.0  # seconds between lines of progress where no bar can move
-MINUTE = 60  # seconds
 MAX_REASON = 300
 out = Console()
 err = Console(stderr=True)
@@ -109,71 +104,11 @@ Device = Annotated[str, typer.Option(help="Where to run: cpu, cuda, mps.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-class Show(Protocol):
-    """Shows what a command is doing, and how much of how much is done, in some unit."""
-
-    def __call__(
-        self, doing: str, done: float = 0, total: float | None = None, unit: str = ""
-    ) -> None: ...
-
-
 @contextmanager
 def progress(doing: str) -> Iterator[Show]:
     """What shows how far a command is, on stderr: a bar, or lines where that is no terminal."""
-    with _bar(doing) if err.is_terminal else _lines(doing) as show:
+    with (bar if err.is_terminal else lines)(doing, err) as show:
         yield show
-
-
-@contextmanager
-def _bar(doing: str) -> Iterator[Show]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=err, transient=True) as bar:
-        task = bar.add_task(escape(doing), total=None)
-
-        def show(doing: str, done: float = 0, total: float | None = None, unit: str = "") -> None:
-            said = f"{doing}, {unit}" if unit else doing
-            bar.update(task, description=escape(said), completed=done, total=total)
-
-        yield show
-
-
-@contextmanager
-def _lines(doing: str) -> Iterator[Show]:
-    """A line every `HEARTBEAT` seconds, however long what is shown takes."""
-    now: tuple[str, float, float | None, str] = doing, 0, None, ""
-    began = time.monotonic()
-    first: tuple[float, float] | None = None  # when the total was known, and what was done
-    over = Event()
-
-    def show(doing: str, done: float = 0, total: float | None = None, unit: str = "") -> None:
-        nonlocal now, first
-        now = doing, done, total, f" {unit}" if unit else ""
-        if first is None and total is not None:
-            first = time.monotonic(), done
-
-    def speak() -> None:
-        while not over.wait(HEARTBEAT):
-            line, done, total, unit = now
-            said = f"{time.monotonic() - began:.0f} s: {line}"
-            if total is not None:
-                said += f" ({done:.0f} of {total:.0f}{unit}{_left(first, done, total)})"
-            err.print(said, soft_wrap=True, markup=False, highlight=False)
-
-    speaker = Thread(target=speak, daemon=True)
-    speaker.start()
-    try:
-        yield show
-    finally:
-        over.set()
-        speaker.join()
-
-
-def _left(first: tuple[float, float] | None, done: float, total: float) -> str:
-    """How long the rest takes at the pace since what was done `first`, as soon as that is known."""
-    if first is None or not first[1] < done < total:
-        return ""
-    left = (time.monotonic() - first[0]) / (done - first[1]) * (total - done)
-    return f", {left:.0f} s left" if left < 2 * MINUTE else f", {left / MINUTE:.0f} min left"
 
 
 def on_workers(count: int) -> str:

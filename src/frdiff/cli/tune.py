@@ -181,7 +181,7 @@ def tune(
                     log(now.candidate, now.done)
                     best[:] = [max([*best, now.candidate], key=lambda one: one.quality)]
                     line += f"; best {best[0].quality:.1f} dB"
-                show(line, now.runs, now.all_runs, "full runs")
+                show(line, now.runs, now.all_runs, "full runs", now.paced)
 
             found = search(
                 pipe,

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+
+from frdiff.progress import bar
 
 if TYPE_CHECKING:
     from frdiff.search.within import Candidate
@@ -22,30 +21,25 @@ class Progress:
 
     Attributes:
         doing: what is done, or was done last.
-        done: policies measured, or iterations made; not above `total` but for a few.
-        total: expected.
+        done: policies measured, or iterations made.
         candidate: the policy measured; None where none was.
         runs: what was drawn since the search began, in full runs of the samples of one half. A
             search that goes on from its journal draws less than it is expected to.
         all_runs: expected; it draws some more or fewer.
+        paced: whether the rest goes on as fast as what was drawn since this is so. Before, a few
+            samples are drawn at a time.
     """
 
     doing: str
     done: int
-    total: int
     candidate: "Candidate | None" = None
     runs: float = 0.0
     all_runs: float = 0.0
+    paced: bool = False
 
 
 OnEvent = Callable[[Progress], None]
 FIRST = "measuring the full run"
-COLUMNS = (
-    "{task.description}",
-    BarColumn(),
-    "{task.completed:.1f} of {task.total:.0f} full runs",
-    TimeRemainingColumn(),
-)
 
 
 @contextmanager
@@ -56,16 +50,16 @@ def shown(doing: str) -> Iterator[OnEvent]:
         doing: what is done before anything is told.
     """
     console = Console(stderr=True)
-    silent = not (console.is_terminal or console.is_jupyter)
-    with Bars(*COLUMNS, console=console, transient=True, disable=silent) as bars:
-        bar = bars.add_task(doing, total=1)
+    if not (console.is_terminal or console.is_jupyter):
+        yield lambda now: None
+        return
+    with bar(doing, console) as show:
 
-        def show(now: Progress) -> None:
+        def on_event(now: Progress) -> None:
             best = "" if now.candidate is None else f", {now.candidate.quality:.1f} dB"
-            said = escape(now.doing + best)
-            bars.update(bar, description=said, completed=now.runs, total=now.all_runs)
+            show(now.doing + best, now.runs, now.all_runs, "full runs", now.paced)
 
-        yield show
+        yield on_event
 
 
 class Account:
@@ -77,11 +71,11 @@ class Account:
         all_runs: see `Progress`.
 
     Attributes:
-        doing, done, total, all_runs: see `Progress`; whoever knows better sets them.
+        doing, done, all_runs, paced: see `Progress`; whoever knows better sets them.
     """
 
     def __init__(self, on_event: OnEvent, samples: int, all_runs: float) -> None:
-        self.doing, self.done, self.total = FIRST, 0, 0
+        self.doing, self.done, self.paced = FIRST, 0, False
         self.all_runs = all_runs
         self._on_event = on_event
         self._samples = samples
@@ -96,7 +90,7 @@ class Account:
         self.doing = doing or self.doing
         runs = self._runs + self._learning
         at_most = max(self.all_runs, runs)
-        self._on_event(Progress(self.doing, self.done, self.total, candidate, runs, at_most))
+        self._on_event(Progress(self.doing, self.done, candidate, runs, at_most, self.paced))
 
     def drawn(self, runs: float, samples: int) -> None:
         """Add what was drawn, and tell.

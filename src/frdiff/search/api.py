@@ -189,7 +189,7 @@ def _searched(hunt: Hunt, shares: Sequence[float]) -> list[Tuned]:
     chosen = (learner, guide) if "weights" in options.vary else (None, None)
     tuner = Tuner(subject, space, calibration, held_out, truth, options, *chosen)
     asked = budgets or [full / 2] * SEARCHES
-    account.total = sum(options.evaluations or tuner.evaluations(budget) for budget in asked)
+    account.paced = True  # from here on whole batches are drawn
     account.all_runs = tuner.expected_runs(asked)
     if options.method == "gates":
         account.all_runs += len(asked) * ITERATIONS * RUNS / options.samples
@@ -229,7 +229,7 @@ def _keyframes_learnt(hunt: Hunt, count: int) -> tuple[list[int], float]:
     if question not in notes:
 
         def on_iteration(done: int, loss: float, _: Any) -> None:
-            account.done, account.total = done, ITERATIONS
+            account.done = done
             account.learning(done * RUNS / len(samples), f"gates, loss {loss:.2e}")
 
         logits = learn_gates(
