@@ -5,6 +5,7 @@ from PIL import Image
 
 import frdiff
 from command_line import run
+from frdiff.cli.tune import FOUND_BY
 from frdiff.policy import RangePolicy
 
 FAST = ["--interval", "3", "--no-mixing", "--forecast", "1", "--targets", "residual"]
@@ -134,15 +135,22 @@ TUNE = ["--steps", 12, "--samples", 2, "--evaluations", 4]
 def test_tune_writes_a_policy_that_generate_and_inspect_take(folder, tmp_path):
     file, picture = tmp_path / "policy.json", tmp_path / "policy.png"
     chosen = ["--speedup", 2, "--allow-scheduler", "--output", file]
-    result = run("tune", folder, "1", "2", "3", *TUNE, *chosen)
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("1\n2\n3\n")
+    result = run("tune", folder, "--prompts", prompts, *TUNE, "--guidance", 3, *chosen)
     assert result.exit_code == 0, result.output
     policy = frdiff.load_policy(file)
-    assert f"run {policy.origin.num_inference_steps} steps" in result.output
-    assert "found by" in result.output and "held" in result.output
+    call = f"num_inference_steps={policy.origin.num_inference_steps}, guidance_scale=3)"
+    assert call in result.output and f"{policy.origin.figures['full_held_out_db']:.1f}" in (
+        result.output
+    )
+    assert FOUND_BY[policy.origin.found_by] in result.output
     assert file.with_suffix(".journal").is_file()
     result = run("generate", folder, "1", "--policy", file, "--output", tmp_path)
     assert result.exit_code == 0, result.output
     assert f"{policy.num_steps} steps: " in result.output
+    # At the guidance that it was tuned at, which is not the pipeline's default.
+    assert "not tuned for this run" not in result.output + result.stderr
     result = run("inspect", file, "--picture", picture)
     assert result.exit_code == 0, result.output
     assert "DiTTransformer2DModel" in result.output
@@ -170,6 +178,13 @@ def test_a_policy_for_a_range_is_written_and_taken(folder, tmp_path, monkeypatch
     assert inside.exit_code == 0, inside.output
     assert "not tuned for this run" in outside.output + outside.stderr
     assert "not tuned for this run" not in inside.output + inside.stderr
+
+
+def test_prompts_are_given_once(folder, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("1\n")
+    result = run("tune", folder, "2", "--prompts", prompts, *TUNE, "--speedup", 2)
+    assert result.exit_code == 1 and "the file has them" in result.stderr
 
 
 def test_tune_json_names_file_and_figures(folder, tmp_path):

@@ -39,6 +39,8 @@ def test_a_policy_fits_its_budget_and_its_pipeline():
 def test_never_worse_on_held_out_samples_than_fewer_steps():
     figures = tuned().origin.figures
     assert figures["held_out_db"] >= figures["fewer_steps_held_out_db"]
+    # Fewer steps come less close than more of them; the full run is measured beside both.
+    assert figures["full_held_out_db"] > figures["fewer_steps_held_out_db"]
 
 
 @pytest.mark.slow
@@ -56,6 +58,15 @@ def test_nothing_is_left_on_the_pipeline():
     for name, module in pipe.transformer.named_modules():
         assert "forward" not in vars(module)
         assert vars(module).keys() == before[name].keys()
+
+
+def test_a_journal_of_other_numbers_says_which_and_not_that_prompts_differ(tmp_path):
+    path = tmp_path / "journal"
+    tuned(journal=path)
+    with pytest.raises(ValueError, match="differs in samples; delete it"):
+        tuned(journal=path, samples=1)
+    with pytest.raises(ValueError, match="differs in prompts; delete it"):
+        frdiff.tune(make_dit_pipe(), PROMPTS[:3], **QUICK, journal=path)
 
 
 class Killed(Exception):

@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline
 from rich import box
 from rich.table import Table
 
-from frdiff.cli.shared import MIB, out, print_json, progress
+from frdiff.cli.shared import MIB, out, pictures_in_words, print_json, progress
 from frdiff.compare import Contender, Outcome, compare, draw_grid
 from frdiff.policy import Policy, UniformPolicy
 from frdiff.sampling import sample
@@ -125,7 +125,8 @@ def draw_compared(
     if as_json:
         print_json({"picture": str(path), "rows": figures})
         return
-    title = f"{len(order.prompts)} pictures, {type(order.pipe.scheduler).__name__}; PSNR in dB"
+    solver = type(order.pipe.scheduler).__name__
+    title = f"{pictures_in_words(len(order.prompts))}, {solver}; PSNR in dB"
     if order.solver is not None:
         title += f"; frdiff and fewer steps: {order.solver}"
     out.print(_comparison_table(outcomes, title))

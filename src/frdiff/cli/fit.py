@@ -14,6 +14,7 @@ from frdiff.cli.shared import (
     Seed,
     Steps,
     check_drawing,
+    guidance_of,
     num_steps_of,
     open_model,
     out,
@@ -41,7 +42,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Store a policy's features in fewer bytes, in the way that loses least on these prompts."""
-    from frdiff.models import GUIDANCE, INPUTS
+    from frdiff.models import INPUTS
     from frdiff.sampling import set_scheduler
     from frdiff.search import fit_memory
 
@@ -60,7 +61,7 @@ def fit(
             max_memory,
             prompts,
             num_steps=num_steps,
-            guidance=GUIDANCE.get(model) if guidance is None else guidance,
+            guidance=guidance_of(model, guidance, given),
             inputs=INPUTS.get(model, {}),
             seed=seed,
         )

@@ -21,6 +21,7 @@ from frdiff.cli.shared import (
     check_drawing,
     check_with,
     check_without,
+    guidance_of,
     known_scheduler,
     num_steps_of,
     open_model,
@@ -129,7 +130,7 @@ def generate(
     from frdiff.cli import drawing
     from frdiff.cli.pictures import draw_file
     from frdiff.engines import Place
-    from frdiff.models import GUIDANCE, INPUTS
+    from frdiff.models import INPUTS
     from frdiff.pictures import Painter
     from frdiff.policy import JumpPolicy, UniformPolicy
     from frdiff.sampling import set_scheduler
@@ -154,6 +155,7 @@ def generate(
             interval, bias, tau, mixing, forecast or 0, parsed_targets(targets), align=align
         )
     num_steps = num_steps_of(chosen, steps)
+    scale = guidance_of(model, guidance, chosen)
     if prompts_file is not None:
         check_without(context, ("prompts", *COMPARED), "--prompts", "the file has them")
         solver = chosen.origin.solver if chosen.origin and scheduler is None else scheduler
@@ -162,7 +164,7 @@ def generate(
             chosen,
             num_steps,
             solver,
-            GUIDANCE.get(model) if guidance is None else guidance,
+            scale,
             seed,
             INPUTS.get(model, {}),
             max_memory,
@@ -179,9 +181,8 @@ def generate(
     if scheduler is not None:
         set_scheduler(pipe, scheduler)
     solver = chosen.origin.solver if chosen.origin and scheduler is None else None
-    guidance = GUIDANCE.get(model) if guidance is None else guidance
     inputs = INPUTS.get(model, {})
-    what = pipe, prompts, num_steps, chosen, solver, guidance, seed, output, inputs
+    what = pipe, prompts, num_steps, chosen, solver, scale, seed, output, inputs
     asked = drawing.Order(*what, max_bytes=max_memory)
     output.mkdir(parents=True, exist_ok=True)
     if compare_:

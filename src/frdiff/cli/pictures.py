@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from frdiff.cli.shared import err, on_workers, out, print_json, progress
+from frdiff.cli.shared import err, on_workers, out, pictures_in_words, print_json, progress
 from frdiff.engines import Place
 from frdiff.pictures import Painter, draw_all, read_prompts
 
@@ -41,7 +41,7 @@ def draw_file(
     else:
         drawn = sum(report.drawn.values())
         out.print(
-            f"{drawn} pictures drawn, {report.there} were there; {report.seconds:.1f} s, "
+            f"{pictures_in_words(drawn)} drawn, {report.there} were there; {report.seconds:.1f} s, "
             f"{report.rate:.2f} pictures per second",
             highlight=False,
         )

@@ -49,7 +49,10 @@ Steps = Annotated[
 Seed = Annotated[int, typer.Option(help="Picture i is drawn from seed + i.")]
 Guidance = Annotated[
     float | None,
-    typer.Option(help="Guidance scale; default: what suits a shipped model, or the pipeline's."),
+    typer.Option(
+        help="Guidance scale; default: what a policy was tuned at, what suits a shipped model, or "
+        "the pipeline's."
+    ),
 ]
 
 
@@ -109,6 +112,11 @@ def progress(doing: str) -> Iterator[Show]:
     """What shows how far a command is, on stderr: a bar, or lines where that is no terminal."""
     with (bar if err.is_terminal else lines)(doing, err) as show:
         yield show
+
+
+def pictures_in_words(count: int) -> str:
+    """1 picture, 2 pictures."""
+    return f"{count} picture{'' if count == 1 else 's'}"
 
 
 def on_workers(count: int) -> str:
@@ -242,6 +250,20 @@ def policy_of(source: str, model: str | None = None) -> "Policy":
             )
         source = f"{model}/{source}"
     return load_policy(source)
+
+
+def guidance_of(model: str, asked: float | None, policy: "Policy | None" = None) -> float | None:
+    """The guidance scale asked for, the one that a policy was tuned at, what suits a shipped model.
+
+    Returns:
+        The scale; None for the pipeline's default.
+    """
+    from frdiff.models import GUIDANCE
+
+    tuned = None if policy is None or policy.origin is None else policy.origin.guidance
+    if asked is None and isinstance(tuned, float | int):
+        return tuned
+    return GUIDANCE.get(model) if asked is None else asked
 
 
 def num_steps_of(policy: "Policy", steps: int | None) -> int:

@@ -23,6 +23,7 @@ from frdiff.cli.shared import (
     Workers,
     check_drawing,
     check_without,
+    guidance_of,
     known_scheduler,
     on_workers,
     open_model,
@@ -32,6 +33,7 @@ from frdiff.cli.shared import (
     progress,
     typed,
 )
+from frdiff.plan import Action
 
 if TYPE_CHECKING:
     from frdiff.policy import Policy
@@ -42,6 +44,21 @@ if TYPE_CHECKING:
 ASKED = ("speedup", "budget", "min_psnr", "pareto")
 SEARCHED = ("min_psnr", "allow_scheduler", "vary", "evaluations", "tensorboard")
 REUSED = ("targets", "overhead")
+# What a policy's steps do, and what the parts of a search are that may have found it.
+KINDS = (
+    (Action.KEYFRAME, "steps in full"),
+    (Action.REUSE, "with stored features"),
+    (Action.JUMP, "jumps"),
+)
+FOUND_BY = {
+    "fewer steps": "fewer steps of the solver, better than all that was tried",
+    "following": "led to where the converged solution passes after every step",
+    "shape": "keyframes that crowd evenly",
+    "keyframes": "keyframes moved one by one",
+    "learning": "its numbers learnt by gradient",
+    "gates": "keyframes learnt by gates",
+}
+FEW = 8  # samples, of which dB are a rough guide
 FILE, FOLDER = Path("policy.json"), Path("policies")
 
 
@@ -62,6 +79,12 @@ def tune(
     prompts: Annotated[
         list[str] | None,
         typer.Argument(help="What to draw while tuning; default: what a shipped model has learnt."),
+    ] = None,
+    prompts_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts", help="Or a file of them, one a line, the more varied the better."
+        ),
     ] = None,
     speedup: Annotated[
         float | None, typer.Option(help="The full run's cost over the policy's, such as 2.")
@@ -91,7 +114,13 @@ def tune(
     allow_scheduler: Annotated[
         bool, typer.Option("--allow-scheduler", help="Choose the solver, too, where it is better.")
     ] = False,
-    vary: Annotated[str, typer.Option(help="What to choose, with commas.")] = ",".join(VARIABLES),
+    vary: Annotated[
+        str,
+        typer.Option(
+            help=f"What to choose, with commas; default: {', '.join(VARIABLES)}.",
+            show_default=False,
+        ),
+    ] = ",".join(VARIABLES),
     targets: TargetOption = "all",
     overhead: Annotated[
         float | None,
@@ -112,7 +141,13 @@ def tune(
     quantile: Annotated[
         float, typer.Option(help="Of the samples' quality; below 0.5 minds the worst more.")
     ] = 0.5,
-    samples: Annotated[int, typer.Option(help="To search on, and as many kept from it.")] = 16,
+    samples: Annotated[
+        int,
+        typer.Option(
+            help="To search on, and as many kept from it, of prompts by chance; 4 for a first look "
+            "in about a quarter of the time."
+        ),
+    ] = 16,
     evaluations: Annotated[
         int | None,
         typer.Option(help="Policies to measure per budget; default: as 4 full runs take."),
@@ -148,7 +183,8 @@ def tune(
     What is measured is kept in a journal: a search that was killed goes on from there when it is
     begun again, and ends with the same policy.
     """
-    from frdiff.models import GUIDANCE, INPUTS, shipped_captions, shipped_models
+    from frdiff.models import INPUTS, shipped_captions, shipped_models
+    from frdiff.pictures import read_prompts
     from frdiff.sampling import set_scheduler
     from frdiff.search import tune as search
 
@@ -165,10 +201,14 @@ def tune(
     journal = output.parent / f"{output.stem}.journal" if journal is None else journal
     _check_places(output, pareto, journal)
     log = _tensorboard(tensorboard)
+    given = list(prompts or ())
+    if prompts_file is not None:
+        check_without(context, ["prompts"], "--prompts", "the file has them")
+        given = list(read_prompts(prompts_file))
     with resumable(context, journal):
         pipe = open_model(model, device)
         shipped = model in shipped_models()
-        pool = list(prompts or ()) or (shipped_captions(model) if shipped else None)
+        pool = given or (shipped_captions(model) if shipped else None)
         check_drawing(pipe, pool or (), guidance[0] if type(guidance) is tuple else guidance)
         if scheduler is not None:
             set_scheduler(pipe, scheduler)
@@ -196,7 +236,7 @@ def tune(
                 vary=chosen,
                 targets=parsed_targets(targets),
                 overhead=overhead,
-                guidance=GUIDANCE.get(model) if guidance is None else guidance,
+                guidance=guidance_of(model, guidance),
                 inputs=INPUTS.get(model, {}),
                 quantile=quantile,
                 samples=samples,
@@ -215,9 +255,11 @@ def tune(
     if as_json:
         print_json([{"policy": str(path), **_figures(policy)} for path, policy in paths.items()])
         return
-    out.print(_table(paths))
+    out.print(_table(paths, samples))
     for path, policy in paths.items():
-        out.print(f"{path}: {_advice(policy)}", soft_wrap=True, markup=False, highlight=False)
+        out.print(_advice(path, policy), soft_wrap=True, markup=False, highlight=False)
+    if samples < FEW:
+        out.print(f"{samples} samples are a first look: more find better policies, and surer dB.")
 
 
 def _check_places(output: Path, folder: bool, journal: Path) -> None:
@@ -289,36 +331,47 @@ def _figures(policy: "Policy") -> dict[str, Any]:
     }
 
 
-def _table(paths: "dict[Path, Policy]") -> Table:
-    title = "dB to the converged solution; costs in full steps"
+def _table(paths: "dict[Path, Policy]", samples: int) -> Table:
+    title = f"dB to the converged solution over {samples} samples each; costs in full steps"
     table = Table("", title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (
         "steps",
         "cost",
-        "speed-up",
+        "speed-up\nof network",
         "searched\non",
         "held\nout",
         "fewer steps,\nheld out",
+        "full run,\nheld out",
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for path, policy in paths.items():
         figures = _figures(policy)
-        fewer = figures.get("fewer_steps_held_out_db")
+
+        def cell(name: str, figures: dict[str, Any] = figures) -> str:
+            return f"{figures[name]:.1f}" if name in figures else "-"
+
         table.add_row(
             escape(path.stem),
             str(figures["num_inference_steps"]),
-            f"{figures['cost']:.1f}",
+            cell("cost"),
             f"{figures['speedup']:.2f}x",
-            f"{figures['calibration_db']:.1f}",
-            f"{figures['held_out_db']:.1f}",
-            "-" if fewer is None else f"{fewer:.1f}",
+            cell("calibration_db"),
+            cell("held_out_db"),
+            cell("fewer_steps_held_out_db"),
+            cell("full_held_out_db"),
         )
     return table
 
 
-def _advice(policy: "Policy") -> str:
+def _advice(path: Path, policy: "Policy") -> str:
+    """What was found, in words, and the lines that draw with it."""
     figures = _figures(policy)
-    said = f"found by {figures['found_by']}; run {figures['num_inference_steps']} steps"
-    if figures["solver"] is not None:
-        said += f" with the scheduler {figures['solver']}"
-    return said
+    steps, scale = figures["num_inference_steps"], policy.origin and policy.origin.guidance
+    plan = policy.plan(getattr(policy, "num_steps", steps))
+    counted = ", ".join(f"{plan.count(kind)} {name}" for kind, name in KINDS if plan.count(kind))
+    guided = f", guidance_scale={scale:g}" if isinstance(scale, float | int) else ""
+    return (
+        f"{path}: {counted}; {FOUND_BY[figures['found_by']]}\n"
+        f"    frdiff.enable(pipe, {str(path)!r})\n"
+        f"    pipe(..., num_inference_steps={steps}{guided})"
+    )

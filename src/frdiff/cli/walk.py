@@ -15,6 +15,7 @@ from frdiff.cli.shared import (
     Guidance,
     Seed,
     check_without,
+    guidance_of,
     open_model,
     out,
     parsed_targets,
@@ -115,7 +116,7 @@ def _ends(
     import torch
 
     from frdiff.frames.generator import is_generator, load_generator
-    from frdiff.models import GUIDANCE, INPUTS
+    from frdiff.models import INPUTS
     from frdiff.sampling import sample
 
     if len(ends) < 2:
@@ -136,7 +137,7 @@ def _ends(
         ends,
         steps=STEPS,
         seed=seed,
-        guidance=GUIDANCE.get(model) if guidance is None else guidance,
+        guidance=guidance_of(model, guidance),
         inputs=INPUTS.get(model, {}),
     )
     x = torch.from_numpy(pictures).movedim(-1, 1).to(vae.device, vae.dtype) * 2 - 1

@@ -22,8 +22,8 @@ def not_tuned_for(policy: Policy, conditions: Conditions) -> str | None:
         return None
     return (
         f"this policy was not tuned for this run, where {'; '.join(unlike)}. It may do worse than "
-        "fewer steps without it: run frdiff.tune for this, at a guidance or for a range of them, "
-        "such as guidance=(2, 8)"
+        "fewer steps without it: draw as it was tuned, or run frdiff.tune for this, at a guidance "
+        "or for a range of them, such as guidance=(2, 8)"
     )
 
 

@@ -84,11 +84,11 @@ class Stats:
 
     def __str__(self) -> str:
         macs = "MACs unknown"
-        if self.macs is not None and self.macs_full is not None:
+        if self.speedup is not None and self.macs is not None:
+            macs = f"{self.macs / 1e9:.2f} GMACs, {self.speedup:.2f}x fewer than the full run"
+        elif self.macs is not None and self.macs_full is not None:
             macs = f"{self.macs / 1e9:.2f} of {self.macs_full / 1e9:.2f} GMACs"
             macs += f" ({self.macs_ratio:.2f})"
-        if self.speedup is not None:
-            macs += f", {self.speedup:.2f}x fewer than the full run it was tuned against"
         halves = f", {self.halves} halves" if self.halves else ""
         held = "" if self.held_back is None else f", {self.held_back:.0%} held back"
         return (

@@ -70,8 +70,8 @@ def lay_levels(scheduler: SchedulerMixin, levels: Sequence[float]) -> None:
     """
     if len(levels) != len(scheduler.timesteps):
         raise ValueError(
-            f"there are noise levels of their own for {len(levels)} steps, but the scheduler has "
-            f"set {len(scheduler.timesteps)}; ask for num_inference_steps={len(levels)}"
+            f"this policy takes {len(levels)} steps, at noise levels of its own, but the run has "
+            f"{len(scheduler.timesteps)}; ask for num_inference_steps={len(levels)}"
         )
     if not takes_levels(scheduler):
         raise ValueError(

@@ -14,7 +14,7 @@ from frdiff.search.measure import Measure, standard_error, worst_middle
 from frdiff.search.options import Options
 from frdiff.search.room import calls_in, fitted
 from frdiff.search.schedules.shapes import Shape, affordable
-from frdiff.search.schedules.space import Space, table_of
+from frdiff.search.schedules.space import Space, in_full, table_of
 from frdiff.search.solvers import Truth
 from frdiff.search.subject import LoopSubject, Subject, guidance_range, scheduler_of
 from frdiff.search.weights.guide import Guide
@@ -99,7 +99,8 @@ class Tuner:
 
     def expected_runs(self, budgets: Sequence[float]) -> float:
         """Full runs of the calibration half that searches within some budgets take, about."""
-        truths = total = self._truths / self.space.full
+        truths = self._truths / self.space.full
+        total = truths + 1  # the full run itself
         for budget in budgets:
             known = self.evaluations(budget)
             share = (self.options.evaluations or known) / known
@@ -235,7 +236,11 @@ class Tuner:
             return worst_middle(half.paired(values), self.options.quantile)
 
         best = candidates[chosen]
-        figures = {
+        whole = Setting(self.space.num_steps, in_full(self.space.full))
+        known = {}
+        if self.truth.setting != whole:
+            known["full_held_out_db"] = worst(self.held_out, self.held_out([whole])[0])
+        figures = known | {
             "full_steps": float(self.space.full),
             "cost": best.cost,
             "speedup": self.space.full / best.cost,
