@@ -285,6 +285,8 @@ def summary(search: Search) -> list[tuple[str, str]]:
     figures = origin.figures
     fewer = figures.get("fewer_steps_held_out_db")
     beside = "" if fewer is None else f", fewer steps at that cost {fewer:.1f} dB"
+    if "full_held_out_db" in figures:
+        beside += f", the full run {figures['full_held_out_db']:.1f} dB"
     rows += [
         ("cost", f"{figures['cost']:.1f} full steps of {figures['full_steps']:.0f}"),
         ("not searched on", f"{figures['held_out_db']:.1f} dB{beside}"),
