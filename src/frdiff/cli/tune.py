@@ -332,7 +332,7 @@ def _figures(policy: "Policy") -> dict[str, Any]:
 
 
 def _table(paths: "dict[Path, Policy]", samples: int) -> Table:
-    title = f"dB to the converged solution over {samples} samples each; costs in full steps"
+    title = f"dB to the converged solution, {samples} samples each; cost in full steps"
     table = Table("", title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (
         "steps",
