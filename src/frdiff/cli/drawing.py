@@ -96,7 +96,7 @@ def draw_compared(
     ]
     if interval is not None:
         contenders.append(Contender("paper", full_steps, UniformPolicy(interval)))
-    with progress("drawing in turns") as show:
+    with progress("drawing in turns" if converged is None else "drawing until converged") as show:
         drawn = 0
 
         def on_call() -> None:
