@@ -256,6 +256,11 @@ def _plan_table(policy: "Policy", plan: "Plan", title: str) -> Table:
         table.add_column(name, no_wrap=name == "action")
     for line in zip(*(columns[name] for name in shown), strict=True):
         table.add_row(*line)
+    if {"of the sample", "of guidance"} & {*shown}:
+        table.caption = (
+            "what the solver takes at a step: scores so far, the sample, and how the halves of "
+            "guidance differ, by these weights"
+        )
     return table
 
 
