@@ -70,7 +70,7 @@ def lay_levels(scheduler: SchedulerMixin, levels: Sequence[float]) -> None:
     """
     if len(levels) != len(scheduler.timesteps):
         raise ValueError(
-            f"this policy takes {len(levels)} steps, at noise levels of its own, but the run has "
+            f"these are noise levels for {len(levels)} steps, but the run has "
             f"{len(scheduler.timesteps)}; ask for num_inference_steps={len(levels)}"
         )
     if not takes_levels(scheduler):

@@ -85,7 +85,7 @@ def test_a_scheduler_put_on_its_own_levels_is_as_before(name):
     levels = levels_of(scheduler).tolist()
     with on_levels(scheduler, levels):
         assert torch.allclose(sampled(scheduler), before, atol=1e-5)
-        with pytest.raises(ValueError, match="for 6 steps, but the scheduler has set 7"):
+        with pytest.raises(ValueError, match="for 6 steps, but the run has 7"):
             scheduler.set_timesteps(7)
     assert torch.equal(sampled(scheduler), before)
 
