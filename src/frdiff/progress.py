@@ -41,21 +41,13 @@ def bar(doing: str, console: Console) -> Iterator[Show]:
         doing: what is done until something is shown.
     """
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[far]}")
-    left = _time_left()
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(escape(doing), total=None, far="")
 
-        def show(
-            doing: str,
-            done: float = 0,
-            total: float | None = None,
-            unit: str = "",
-            paced: bool = True,
-        ) -> None:
-            far = _far(done, total, unit, left(done, total, paced))
+        def put(doing: str, done: float, total: float | None, far: str) -> None:
             bars.update(task, description=escape(doing), completed=done, total=total, far=far)
 
-        yield show
+        yield _paced(put)
 
 
 @contextmanager
@@ -67,18 +59,10 @@ def lines(doing: str, console: Console) -> Iterator[Show]:
     """
     said = doing
     began = time.monotonic()
-    left = _time_left()
     over = Event()
 
-    def show(
-        doing: str,
-        done: float = 0,
-        total: float | None = None,
-        unit: str = "",
-        paced: bool = True,
-    ) -> None:
+    def put(doing: str, done: float, total: float | None, far: str) -> None:
         nonlocal said
-        far = _far(done, total, unit, left(done, total, paced))
         said = f"{doing} ({far})" if far else doing
 
     def speak() -> None:
@@ -89,34 +73,44 @@ def lines(doing: str, console: Console) -> Iterator[Show]:
     speaker = Thread(target=speak, daemon=True)
     speaker.start()
     try:
-        yield show
+        yield _paced(put)
     finally:
         over.set()
         speaker.join()
 
 
-def _far(done: float, total: float | None, unit: str, left: str) -> str:
-    if total is None:
-        return ""
-    return f"{done:.0f} of {total:.0f}{unit and f' {unit}'}{left and f', {left}'}"
+def _paced(put: Callable[[str, float, float | None, str], None]) -> Show:
+    """What puts work on a console with how far it is, and how long the rest takes.
 
+    Args:
+        put: takes what is done, how much of how much, and both in words.
+    """
+    first: tuple[float, float] | None = None  # when work was first paced, and what was done
 
-def _time_left() -> Callable[[float, float | None, bool], str]:
-    """What says how long the rest takes, at the pace since work was first paced."""
-    first: tuple[float, float] | None = None
-
-    def left(done: float, total: float | None, paced: bool) -> str:
+    def show(
+        doing: str,
+        done: float = 0,
+        total: float | None = None,
+        unit: str = "",
+        paced: bool = True,
+    ) -> None:
         nonlocal first
-        if total is None or not paced:
-            return ""
-        now = time.monotonic()
-        first = first or (now, done)
-        began, there = first
-        if not there < done < total:
-            return ""
-        seconds = (now - began) / (done - there) * (total - done)
-        if seconds < 2 * MINUTE:
-            return f"{seconds:.0f} s left"
-        return f"{seconds / MINUTE:.0f} min left"
+        if total is None:
+            put(doing, done, total, "")
+            return
+        far = f"{done:.0f} of {total:.0f} {unit}".rstrip()
+        if paced:
+            first = first or (time.monotonic(), done)
+            far += _left(first, done, total)
+        put(doing, done, total, far)
 
-    return left
+    return show
+
+
+def _left(first: tuple[float, float], done: float, total: float) -> str:
+    """How long the rest takes at the pace since `first`; nothing while that is not known."""
+    began, there = first
+    if not there < done < total:
+        return ""
+    left = (time.monotonic() - began) / (done - there) * (total - done)
+    return f", {left:.0f} s left" if left < 2 * MINUTE else f", {left / MINUTE:.0f} min left"

@@ -58,6 +58,13 @@ FOUND_BY = {
     "learning": "its numbers learnt by gradient",
     "gates": "keyframes learnt by gates",
 }
+# Columns of dB, and the figures in them.
+DECIBELS = {
+    "searched\non": "calibration_db",
+    "held\nout": "held_out_db",
+    "fewer steps,\nheld out": "fewer_steps_held_out_db",
+    "full run,\nheld out": "full_held_out_db",
+}
 FEW = 8  # samples, of which dB are a rough guide
 FILE, FOLDER = Path("policy.json"), Path("policies")
 
@@ -334,31 +341,16 @@ def _figures(policy: "Policy") -> dict[str, Any]:
 def _table(paths: "dict[Path, Policy]", samples: int) -> Table:
     title = f"dB to the converged solution, {samples} samples each; cost in full steps"
     table = Table("", title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in (
-        "steps",
-        "cost",
-        "speed-up\nof network",
-        "searched\non",
-        "held\nout",
-        "fewer steps,\nheld out",
-        "full run,\nheld out",
-    ):
+    for name in ("steps", "cost", "speed-up\nof network", *DECIBELS):
         table.add_column(name, justify="right", no_wrap=True)
     for path, policy in paths.items():
         figures = _figures(policy)
-
-        def cell(name: str, figures: dict[str, Any] = figures) -> str:
-            return f"{figures[name]:.1f}" if name in figures else "-"
-
         table.add_row(
             escape(path.stem),
             str(figures["num_inference_steps"]),
-            cell("cost"),
+            f"{figures['cost']:.1f}",
             f"{figures['speedup']:.2f}x",
-            cell("calibration_db"),
-            cell("held_out_db"),
-            cell("fewer_steps_held_out_db"),
-            cell("full_held_out_db"),
+            *(f"{figures[name]:.1f}" if name in figures else "-" for name in DECIBELS.values()),
         )
     return table
 
